@@ -1,0 +1,59 @@
+# Everything a developer does, in one screen. `make` alone lists it.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+VENV    := .venv
+BIN     := $(VENV)/bin
+STAMP   := $(VENV)/.setup-done
+WORKERS ?= 2
+TESTS   ?= tests
+LOCK    := pip compile pyproject.toml --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11
+
+# The first Python that is new enough; `make setup PYTHON=/path/to/python` overrides it.
+PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$python"; break; }; done)
+
+.PHONY: help setup demo test check bench lock format clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: $(STAMP) ## Make .venv with every dependency, pinned and hashed; quick when nothing changed
+	@:
+
+# Only the pinned, hashed files are installed: the build back end is among them, so nothing is fetched behind them.
+$(STAMP): requirements/dev.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Tenuto needs Python 3.11 or newer, and none of python3, python3.11, python3.12," \
+		"python3.13 is one. Install it, or run: make setup PYTHON=/path/to/python" >&2; exit 1; }
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup ## Run the order example from end to end and watch it
+	@$(BIN)/tenuto demo
+
+test: setup ## Run the tests (WORKERS=2, TESTS=tests)
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile $(TESTS)
+
+check: setup ## Lint, check the format, the types and who imports whom
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: setup ## Measure the engine's own cost (docs: benchmarks/README.md)
+	@$(BIN)/python -m benchmarks
+
+lock: setup ## Resolve the dependencies again into requirements/*.txt (no registry's address in them)
+	@$(BIN)/uv $(LOCK) --quiet --extra embedded -o requirements/runtime.txt
+	@$(BIN)/uv $(LOCK) --quiet --extra embedded --group dev -o requirements/dev.txt
+
+format: setup ## Format the code and mend what the linter can mend
+	@$(BIN)/ruff check --fix --quiet || true
+	@$(BIN)/ruff format
+
+clean: ## Remove what was made here, the embedded database (.tenuto) included
+	rm -rf $(VENV) .tenuto dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

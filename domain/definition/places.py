@@ -1,0 +1,56 @@
+"""Where a field of a definition stands in its document: fields are named in camelCase, but may be written otherwise."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pydantic.alias_generators import to_snake
+
+from domain.definition.document import Path
+
+_OTHER_NAMES: Final = {"for": "for_", "schema": "payload_schema"}
+
+
+def as_written(tree: Any, path: Path) -> Path:
+    """Return `path` with each field as the author spelt it: camelCase, or snake_case where that is what stands there.
+
+    What does not exist in `tree` is kept as it is.
+    """
+    written: list[str | int] = []
+    node = tree
+    for part in path:
+        key = _spelling(node, part)
+        written.append(key)
+        node = _inside(node, key)
+    return tuple(written)
+
+
+def value_at(tree: Any, path: Path) -> Any:
+    """Return the value at `path`, None where there is none."""
+    for part in path:
+        tree = _inside(tree, part)
+    return tree
+
+
+def step_at(tree: Any, path: Path) -> str | None:
+    """Return the id of the innermost step that `path` leads through."""
+    found = None
+    for part in path:
+        tree = _inside(tree, part)
+        if isinstance(tree, dict) and isinstance(tree.get("id"), str):
+            found = tree["id"]
+    return found
+
+
+def _inside(node: Any, part: str | int) -> Any:
+    if isinstance(node, dict):
+        return node.get(part)
+    if isinstance(node, list) and isinstance(part, int) and part < len(node):
+        return node[part]
+    return None
+
+
+def _spelling(node: Any, part: str | int) -> str | int:
+    if isinstance(part, int) or not isinstance(node, dict) or part in node:
+        return part
+    return next((name for name in (to_snake(part), _OTHER_NAMES.get(part)) if name in node), part)

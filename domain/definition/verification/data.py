@@ -1,0 +1,259 @@
+"""Whether every path that an expression reads leads somewhere: to data that is there, to a name that exists there."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, NamedTuple
+
+from domain.definition.fields import RESERVED
+from domain.definition.verification.dataflow import (
+    LAST_ERROR,
+    DataFlow,
+    deadline_name,
+    flow_of_data,
+    written_by,
+)
+from domain.definition.verification.flow import live_undo_steps
+from domain.definition.verification.graph import SUCCEEDED, Graph, join_of
+from domain.definition.verification.outline import Outline
+from domain.definition.verification.report import Report, did_you_mean, listed
+from domain.definition.verification.uses import Moment, Site, Use, sites_of
+from domain.steps.parallel import ParallelModel
+
+_RUNNING: Final[frozenset[Moment]] = frozenset({"signal", "reason", "result", "step", "next"})
+
+
+class _Name(NamedTuple):
+    """A reserved name: the fields beneath it (None: any), when it exists, and that in words."""
+
+    fields: tuple[str, ...] | None
+    moments: frozenset[Moment]
+    where: str
+
+
+_NAMES: Final[dict[str, _Name]] = {
+    "input": _Name(None, _RUNNING | {"labels"}, "everywhere but in outputs"),
+    "instance": _Name(("id", "correlationId", "startedAt"), _RUNNING, "once the instance runs"),
+    "now": _Name((), _RUNNING, "once the instance runs"),
+    "deadlines": _Name(None, _RUNNING, "once the instance runs"),
+    "lastError": _Name(("step", "message", "code", "timestamp"), _RUNNING, "once a step has failed"),
+    "signal": _Name(
+        ("id", "name", "payload"), frozenset({"signal", "reason"}), "in `set` and `reason` of a signal"
+    ),
+    "undo": _Name(
+        ("step", "execution", "input", "output", "reason"),
+        frozenset(),
+        "in steps that a `compensateWith` names",
+    ),
+    "compensation": _Name(("reason", "trigger"), frozenset(), "in steps that a `compensateWith` names"),
+    "end": _Name(("reason", "outcome"), frozenset({"result"}), "in `results`"),
+    "item": _Name(None, frozenset(), "inside a map"),
+    "index": _Name((), frozenset(), "inside a map"),
+}
+_IN_UNDO: Final = ("undo", "compensation")
+_FAILED: Final = ("failed", "compensated", "compensation_failed")
+# Without a schema that says so, a path is taken for a boolean when its last name reads like a yes-or-no question.
+_BOOLEAN: Final = re.compile(
+    r"(?:is|has|have|can|could|should|was|were|will|did|does|needs?|allows?|use|with|no|not)[A-Z_].*"
+    r"|.*(?:[a-df-z]ed|able|ible)"
+    r"|(?:.*[a-z_])?(?:[oO]k|OK|[vV]alid|[aA]ctive|[sS]uccess|[sS]uccessful|[pP]aid|[dD]one|[fF]ound|[sS]ent|[fF]lag)"
+)
+
+
+def check_names(outline: Outline, report: Report) -> None:
+    """Names that are nowhere, or not there; and paths that ask for existence where truth is meant."""
+    sources = _sources(outline)
+    for site in sites_of(outline):
+        use = site.use
+        if use.tested and _reads_like_a_boolean(use, outline.model.input_schema):
+            report.add(
+                "bare-path-condition",
+                f"`{use.text}` asks whether it exists, and holds for `false` too",
+                use.path,
+                fix=f"write `{use.text} == true`",
+                offset=use.offset,
+            )
+        if not use.keys:
+            continue
+        problem = _problem(site, sources, outline)
+        if problem is not None:
+            code, message, fix = problem
+            report.add(code, message, use.path, fix=fix, offset=use.offset)
+
+
+def check_data(outline: Outline, graph: Graph, report: Report) -> None:
+    """Data that cannot be there yet, or is there on some ways only."""
+    flow = flow_of_data(outline, graph)
+    sources = _sources(outline)
+    undo_steps = live_undo_steps(outline, graph)
+    for site in sites_of(outline):
+        use = site.use
+        bit = flow.bit(_name_of(use))
+        known = None if not bit or use.optional else _known_at(site, flow, undo_steps)
+        if known is None:
+            continue
+        surely, perhaps = known
+        where = f"{site.place.step.id!r}" if site.place else "this"
+        if not perhaps & bit:
+            report.add(
+                "data-used-too-early",
+                f"`{use.text}` is set by {_by_whom(use, sources, outline)}, which cannot come before {where}",
+                use.path,
+                offset=use.offset,
+            )
+        elif not surely & bit:
+            report.add(
+                "data-maybe-unset",
+                f"`{use.text}` is set by {_by_whom(use, sources, outline)}, "
+                f"which does not come before {where} on every way",
+                use.path,
+                fix=None if site.moment == "next" else f"write {{$coalesce: [{use.text}, …]}} with a default",
+                offset=use.offset,
+            )
+
+
+def _sources(outline: Outline) -> dict[str, list[str]]:
+    """Name in `$` → what sets it, in words."""
+    found: dict[str, list[str]] = {}
+    for place in outline.by_id.values():
+        for name in written_by(place.step):
+            found.setdefault(name, []).append(f"step {place.step.id!r}")
+    for signal, model in outline.model.signals.items():
+        for name in model.set or ():
+            found.setdefault(name, []).append(f"signal {signal!r}")
+    return found
+
+
+def _by_whom(use: Use, sources: dict[str, list[str]], outline: Outline) -> str:
+    match use.keys:
+        case ("lastError", *_):
+            return "a step that fails"
+        case ("deadlines", str(name), *_):
+            after = outline.model.deadlines[name].after
+            return "the start" if after == "start" else f"the end of {after.step!r}"
+        case (str(name), *_):
+            first, *more = sources[name]
+            return f"{first} and {len(more)} more" if len(more) > 1 else " and ".join([first, *more])
+        case _:
+            raise AssertionError(f"{use.text} has no bit")
+
+
+def _name_of(use: Use) -> str:
+    match use.keys:
+        case ("lastError", *_):
+            return LAST_ERROR
+        case ("deadlines", str(name), *_):
+            return deadline_name(name)
+        case (str(name), *_) if name not in RESERVED:
+            return name
+        case _:
+            return ""
+
+
+def _known_at(site: Site, flow: DataFlow, undo_steps: set[str]) -> tuple[int, int] | None:
+    """What is surely and what is perhaps there; None where it makes no difference or the place is never reached."""
+    match site.moment:
+        case "labels" | "wait-output" | "reason":
+            return None
+        case "signal":
+            return flow.at_start, flow.everything
+        case "result":
+            sure = flow.at_start
+            if site.outcome == "succeeded" and SUCCEEDED in flow.surely:
+                sure = flow.surely[SUCCEEDED]
+            elif site.outcome in _FAILED:
+                sure |= flow.bit(LAST_ERROR)
+            return sure, flow.everything
+        case "step" | "next":
+            assert site.place is not None
+    step = site.place.step
+    if step.id in undo_steps:
+        return flow.sure_for_undo(step.id), flow.everything
+    node = join_of(step.id) if site.moment == "next" and isinstance(step, ParallelModel) else step.id
+    if node not in flow.surely:
+        return None
+    wrote = flow.wrote.get(node, 0) if site.moment == "next" else 0
+    return flow.surely[node] | wrote, flow.perhaps[node] | wrote | flow.from_beside(site.place)
+
+
+def _problem(
+    site: Site, sources: dict[str, list[str]], outline: Outline
+) -> tuple[str, str, str | None] | None:
+    """What is wrong with the name that a use begins with: code, message and advice."""
+    use = site.use
+    root = use.keys[0]
+    if site.moment == "wait-output":
+        if root == "payload":
+            return None
+        return (
+            "unknown-data",
+            f"in a wait's `output`, `$` is {{payload}}, so `{use.text}` is nothing",
+            "write $.payload",
+        )
+    if isinstance(root, str) and root in _NAMES:
+        return _reserved(site, root, _NAMES[root], outline)
+    if site.moment == "labels":
+        return (
+            "data-used-too-early",
+            f"labels are set at the start, when only `$.input` is there, not `{use.text}`",
+            None,
+        )
+    if root in sources:
+        return None
+    return (
+        "unknown-data",
+        f"nothing sets `{Use(use.keys[:1], use.path, 0, False, False).text}`",
+        _advice(use, sources, outline),
+    )
+
+
+def _reserved(site: Site, root: str, name: _Name, outline: Outline) -> tuple[str, str, str | None] | None:
+    use = site.use
+    undoes = site.place is not None and site.place.step.id in outline.undoes
+    if site.moment not in name.moments and not (root in _IN_UNDO and undoes):
+        return "misplaced-name", f"`$.{root}` exists only {name.where}", None
+    fields: tuple[str, ...] | None = name.fields
+    keys = use.keys[1:]
+    if root == "deadlines" and keys:
+        deadline, keys = keys[0], keys[1:]
+        if deadline not in outline.model.deadlines:
+            return (
+                "unknown-data",
+                f"there is no deadline {deadline!r}",
+                did_you_mean(str(deadline), outline.model.deadlines),
+            )
+        fields = ("at", "remainingMs")
+    if fields is None or not keys or keys[0] in fields:
+        return None
+    parent = use.text[: -len(Use(keys, use.path, 0, False, False).text) + 1]
+    there = f"it has {listed(fields)}" if fields else "it is a single value"
+    return "unknown-data", f"`{parent}` has no {keys[0]!r}; {there}", did_you_mean(str(keys[0]), fields)
+
+
+def _advice(use: Use, sources: dict[str, list[str]], outline: Outline) -> str | None:
+    root = str(use.keys[0])
+    if root in _properties(outline.model.input_schema):
+        return f"write $.input.{root}"
+    place = outline.by_id.get(root)
+    if place is not None and (written := written_by(place.step)):
+        return f"step {root!r} sets {listed(f'$.{name}' for name in written)}"
+    known = did_you_mean(root, {*sources, *_NAMES})
+    return known or f"write $.input.{root} if it comes with the input"
+
+
+def _properties(schema: Any) -> dict[str, Any]:
+    properties = schema.get("properties") if isinstance(schema, dict) else None
+    return properties if isinstance(properties, dict) else {}
+
+
+def _reads_like_a_boolean(use: Use, input_schema: dict[str, Any] | None) -> bool:
+    """Whether the input's schema says that it is a boolean or, where it says nothing, its name does."""
+    if not use.keys:
+        return False
+    if use.keys[0] == "input":
+        schema: Any = input_schema
+        for key in use.keys[1:]:
+            schema = _properties(schema).get(str(key))
+        if isinstance(schema, dict) and "type" in schema and len(use.keys) > 1:
+            return bool(schema["type"] == "boolean")
+    return _BOOLEAN.fullmatch(str(use.keys[-1])) is not None

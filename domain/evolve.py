@@ -1,0 +1,452 @@
+"""evolve(state, event) -> state: what is now true. One applier per event, and one table of them.
+
+No definition, no clock, no id: whatever a decision computed stands in its events. The state is changed in place;
+whoever folds owns it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from domain import events as e
+from domain.digest import digest
+from domain.errors import CorruptHistoryError
+from domain.paths import SLOW, UNDO, index_of, path_of, scope_of, visit_of
+from domain.state import (
+    Attempted,
+    BufferedSignal,
+    Closed,
+    Deadline,
+    Execution,
+    LastError,
+    Queued,
+    Rollback,
+    Running,
+    Scope,
+    State,
+    Stuck,
+    Undoable,
+    Waiting,
+    Work,
+    step_of,
+)
+
+NO_TIMEOUTS = e.Timeouts()
+
+
+def evolve(state: State, event: e.Event) -> State:
+    """Folds one event into the state, in place. Raises CorruptHistoryError when the event cannot have happened."""
+    state.version += 1
+    if event.at is not None:
+        state.now = event.at
+        state.failing = None
+    try:
+        APPLIERS[type(event)](state, event)
+    except (KeyError, AttributeError, AssertionError) as error:
+        raise CorruptHistoryError(
+            instance_id=state.id, version=state.version, problem=f"{type(event).__name__}: {error!r}"
+        ) from error
+    return state
+
+
+# The instance ----------------------------------------------------------------
+
+
+def _instance_started(state: State, event: e.InstanceStarted) -> None:
+    state.namespace = event.namespace
+    state.definition = event.definition
+    state.definition_version = event.version
+    state.definition_hash = event.definition_hash
+    state.correlation_id = event.correlation_id
+    state.labels = event.labels or {}
+    state.priority = event.priority or "normal"
+    state.parent = event.parent
+    state.created_at = event.at
+    state.start_at = event.start_at
+    state.timeout_at = event.timeout_at
+    state.data = {"input": event.input}
+
+
+def _status_changed(state: State, event: e.StatusChanged) -> None:
+    state.status = event.to
+    if event.to == "running" and state.started_at is None:
+        state.started_at = state.now
+    if state.ended:
+        state.ended_at = state.now
+        state.outcome, state.result, state.error = event.outcome, event.result, event.error
+        state.standing = event.standing or []
+        state.rollback = None  # A terminated one does not go on.
+
+
+def _business_status_changed(state: State, event: e.BusinessStatusChanged) -> None:
+    state.business_status = event.to
+
+
+# Steps -----------------------------------------------------------------------
+
+
+def _step_scheduled(state: State, event: e.StepScheduled) -> None:
+    before = state.open.get(event.execution)
+    if before is None:
+        work = Work(
+            step=event.step,
+            action=event.action,
+            queue=event.queue,
+            priority=event.priority,
+            input=event.input,
+            compensate_with=event.compensate_with,
+            undoes=event.undoes,
+        )
+        _opened(state, event.execution, event.step)
+    else:
+        work = _attempted(before).work
+        if event.input is not None:
+            work.input = event.input  # An operator has changed the data it is made of.
+    assert state.now is not None
+    state.open[event.execution] = Queued(
+        work=work,
+        attempt=event.attempt,
+        scheduled_at=state.now,
+        due_at=event.due_at or state.now,
+        timeouts=event.timeouts or NO_TIMEOUTS,
+    )
+
+
+def _step_started(state: State, event: e.StepStarted) -> None:
+    queued = state.open[event.execution]
+    assert isinstance(queued, Queued)
+    assert state.now is not None
+    state.open[event.execution] = Running(
+        work=queued.work,
+        attempt=event.attempt,
+        worker=event.worker,
+        token=event.token,
+        started_at=state.now,
+        beat_at=state.now,
+        timeouts=queued.timeouts,
+    )
+
+
+def _step_progressed(state: State, event: e.StepProgressed) -> None:
+    running = state.open[event.execution]
+    assert isinstance(running, Running)
+    assert state.now is not None
+    running.beat_at = state.now
+    running.work.progress = event.progress
+
+
+def _step_completed(state: State, event: e.StepCompleted) -> None:
+    work = _closed(state, event.execution, accepted=event.attempt)
+    _completed(state, event.execution, work, event.output)
+    state.data.update(event.data or {})
+
+
+def _step_failed(state: State, event: e.StepFailed) -> None:
+    work = _attempted(state.open[event.execution]).work
+    assert state.now is not None
+    state.last_error = LastError(
+        step=work.step,
+        message=event.error.message,
+        code=event.error.code or event.error.type,
+        timestamp=state.now,
+    )
+    if event.timeout == "leaseLost":
+        work.losses += 1
+    else:
+        work.failures += 1
+    if event.timeout is None:
+        work.reported.append(event.attempt)
+    if event.retry_at is None:
+        state.failing = Stuck(work=work, attempt=event.attempt, error=event.error)
+        _closed(state, event.execution)
+
+
+def _step_cancelled(state: State, event: e.StepCancelled) -> None:
+    _closed(state, event.execution)
+
+
+def _result_ignored(state: State, event: e.ResultIgnored) -> None:
+    execution = state.open.get(event.execution)
+    if isinstance(execution, Attempted):
+        execution.work.reported.append(event.attempt)
+        return
+    closed = state.closed.setdefault(event.execution, Closed(accepted=1))
+    closed.reported.append(event.attempt)
+    if event.error is None and closed.work is not None:
+        # It happened after all: whatever was thought of it, its effect has to be undone some day.
+        _completed(state, event.execution, closed.work, event.output)
+        closed.work = None
+        if state.rollback is not None and state.status == "compensating":
+            state.rollback.pending.insert(0, event.execution)  # A partial one undoes what it named, no more.
+
+
+def _decision_made(state: State, event: e.DecisionMade) -> None:
+    state.visits[path_of(event.execution)] = visit_of(event.execution)
+
+
+# Waits and signals -----------------------------------------------------------
+
+
+def _wait_started(state: State, event: e.WaitStarted) -> None:
+    _opened(state, event.execution, event.step)
+    if state.failing is not None and event.signal is None and event.until is None:
+        _reopened(state, event.execution)  # It waits for a person.
+        return
+    state.open[event.execution] = Waiting(
+        step=event.step, signal=event.signal, correlation_key=event.correlation_key, until=event.until
+    )
+
+
+def _wait_ended(state: State, event: e.WaitEnded) -> None:
+    _closed(state, event.execution)
+    state.data.update(event.data or {})
+    if event.signal_id is not None:
+        _consume(state, event.signal_id)
+
+
+def _signal_received(state: State, event: e.SignalReceived) -> None:
+    state.signals[event.signal_id] = digest(event.payload)
+    state.buffer.append(BufferedSignal(event.signal_id, event.name, event.payload))
+
+
+def _signal_handled(state: State, event: e.SignalHandled) -> None:
+    state.data.update(event.data or {})
+    _consume(state, event.signal_id)
+
+
+def _consume(state: State, signal_id: str) -> None:
+    state.buffer = [signal for signal in state.buffer if signal.signal_id != signal_id]
+
+
+# Scopes and savepoints -------------------------------------------------------
+
+
+def _scope_opened(state: State, event: e.ScopeOpened) -> None:
+    _opened(state, event.execution, event.step)
+    state.open[event.execution] = Scope(step=event.step, blocks=event.blocks)
+
+
+def _block_failed(state: State, event: e.BlockFailed) -> None:
+    scope = state.open[event.execution]
+    assert isinstance(scope, Scope)
+    scope.failed[event.block] = event.error
+
+
+def _scope_closed(state: State, event: e.ScopeClosed) -> None:
+    _closed(state, event.execution)
+    state.data.update(event.data or {})
+
+
+def _savepoint_reached(state: State, event: e.SavepointReached) -> None:
+    state.savepoints[event.name] = state.version
+
+
+# Compensation ----------------------------------------------------------------
+
+
+def _compensation_started(state: State, event: e.CompensationStarted) -> None:
+    if "#" in event.trigger:
+        state.visits[path_of(event.trigger)] = visit_of(event.trigger)
+    state.rollback = Rollback(
+        trigger=event.trigger,
+        reason=event.reason or "",
+        pending=list(event.executions),
+        error=event.error,
+    )
+
+
+def _compensation_ended(state: State, event: e.CompensationEnded) -> None:
+    state.rollback = None
+
+
+def _compensated(state: State, event: e.Compensated) -> None:
+    _closed(state, event.execution, accepted=event.attempt)
+    _undone(state, event.undoes)
+
+
+def _compensation_failed(state: State, event: e.CompensationFailed) -> None:
+    """The undo is not over: it stays open, for an operator to retry, resolve or give up."""
+    _reopened(state, event.execution)
+
+
+def _compensation_given_up(state: State, event: e.CompensationGivenUp) -> None:
+    undone = _attempted(state.open[event.execution]).work.undoes
+    _closed(state, event.execution)
+    assert undone is not None
+    if state.rollback is not None:
+        state.rollback.pending.remove(undone)
+        state.rollback.failed.append(undone)
+
+
+def _undone(state: State, execution: str) -> None:
+    state.undo.pop(execution, None)
+    if state.rollback is not None:
+        state.rollback.undone.append(execution)
+        if execution in state.rollback.pending:
+            state.rollback.pending.remove(execution)
+
+
+# Deadlines and alerts --------------------------------------------------------
+
+
+def _deadline_set(state: State, event: e.DeadlineSet) -> None:
+    state.deadlines[event.name] = Deadline(due_at=event.due_at, escalations=list(event.escalations))
+
+
+def _deadline_escalated(state: State, event: e.DeadlineEscalated) -> None:
+    deadline = state.deadlines[event.name]
+    deadline.escalations = [step for step in deadline.escalations if step.percent != event.percent]
+
+
+def _deadline_over(state: State, event: e.DeadlineMet | e.DeadlineMissed) -> None:
+    state.deadlines[event.name].over = True
+
+
+def _alert_raised(state: State, event: e.AlertRaised) -> None:
+    state.alerts[event.alert_id] = event.step
+    slow = state.open.get(event.alert_id.removesuffix(SLOW))
+    if isinstance(slow, Running) and event.alert_id.endswith(SLOW):
+        slow.alerted = True
+
+
+def _alert_acknowledged(state: State, event: e.AlertAcknowledged) -> None:
+    state.alerts.pop(event.alert_id)
+
+
+# Acts of a person ------------------------------------------------------------
+
+
+def _paused(state: State, event: e.Paused) -> None:
+    state.paused = True
+
+
+def _resumed(state: State, event: e.Resumed) -> None:
+    state.paused = False
+
+
+def _step_retried(state: State, event: e.StepRetried) -> None:
+    work = _attempted(state.open[event.execution]).work
+    work.failures = work.losses = 0
+
+
+def _step_skipped(state: State, event: e.StepSkipped) -> None:
+    _closed(state, event.execution)
+
+
+def _step_resolved(state: State, event: e.StepResolved) -> None:
+    stuck = _attempted(state.open[event.execution])
+    _closed(state, event.execution, accepted=stuck.attempt)
+    if stuck.work.undoes is not None:
+        _undone(state, stuck.work.undoes)
+    _completed(state, event.execution, stuck.work, event.output)
+    state.data.update(event.data or {})
+
+
+def _data_changed(state: State, event: e.DataChanged) -> None:
+    state.data.update(event.data)
+
+
+def _nothing(state: State, event: e.Event) -> None:
+    """It is on record; what follows from it stands in the events after it."""
+
+
+# What several of them do -------------------------------------------------------
+
+
+def _attempted(execution: Execution) -> Attempted:
+    assert isinstance(execution, Attempted)
+    return execution
+
+
+def _opened(state: State, execution: str, step: str) -> None:
+    if execution.endswith(UNDO):
+        return
+    state.visits[path_of(execution)] = visit_of(execution)
+    scope = state.open.get(scope_of(execution))
+    if isinstance(scope, Scope):
+        block = index_of(execution) or step
+        scope.open[block] = scope.open.get(block, 0) + 1
+
+
+def _reopened(state: State, execution: str) -> None:
+    """What has just failed for good is not over: it waits for an operator."""
+    assert state.failing is not None
+    state.open[execution] = state.failing
+    state.closed.pop(execution, None)
+
+
+def _closed(state: State, execution: str, *, accepted: int = 0) -> Work | None:
+    """Takes it off the open ones, and remembers of it only what a late result would ask for."""
+    before = state.open.pop(execution)
+    scope = state.open.get(scope_of(execution))
+    if isinstance(scope, Scope):
+        block = index_of(execution) or step_of(before)
+        scope.open[block] -= 1
+        if not scope.open[block]:
+            del scope.open[block]
+    if not isinstance(before, Attempted):
+        return None
+    work = before.work
+    if accepted != 1 or work.reported:
+        to_undo_if_late = work if not accepted and work.compensate_with is not None else None
+        state.closed[execution] = Closed(accepted=accepted, work=to_undo_if_late, reported=list(work.reported))
+    else:
+        state.closed.pop(execution, None)
+    return work
+
+
+def _completed(state: State, execution: str, work: Work | None, output: e.Json) -> None:
+    if work is not None and work.compensate_with is not None:
+        state.undo[execution] = Undoable(
+            execution=execution,
+            step=work.step,
+            undo_step=work.compensate_with,
+            version=state.version,
+            input=work.input,
+            output=output,
+        )
+
+
+APPLIERS: dict[type[e.Event], Callable[[State, Any], None]] = {
+    e.InstanceStarted: _instance_started,
+    e.StatusChanged: _status_changed,
+    e.BusinessStatusChanged: _business_status_changed,
+    e.StepScheduled: _step_scheduled,
+    e.StepStarted: _step_started,
+    e.StepProgressed: _step_progressed,
+    e.StepCompleted: _step_completed,
+    e.StepFailed: _step_failed,
+    e.StepCancelled: _step_cancelled,
+    e.ResultIgnored: _result_ignored,
+    e.DecisionMade: _decision_made,
+    e.WaitStarted: _wait_started,
+    e.WaitEnded: _wait_ended,
+    e.SignalReceived: _signal_received,
+    e.SignalHandled: _signal_handled,
+    e.ScopeOpened: _scope_opened,
+    e.BlockFailed: _block_failed,
+    e.ScopeClosed: _scope_closed,
+    e.SavepointReached: _savepoint_reached,
+    e.CompensationStarted: _compensation_started,
+    e.CompensationEnded: _compensation_ended,
+    e.Compensated: _compensated,
+    e.CompensationFailed: _compensation_failed,
+    e.CompensationGivenUp: _compensation_given_up,
+    e.DeadlineSet: _deadline_set,
+    e.DeadlineEscalated: _deadline_escalated,
+    e.DeadlineMet: _deadline_over,
+    e.DeadlineMissed: _deadline_over,
+    e.AlertRaised: _alert_raised,
+    e.AlertAcknowledged: _alert_acknowledged,
+    e.CancelRequested: _nothing,
+    e.TerminateRequested: _nothing,
+    e.Paused: _paused,
+    e.Resumed: _resumed,
+    e.StepRetried: _step_retried,
+    e.StepSkipped: _step_skipped,
+    e.StepResolved: _step_resolved,
+    e.DataChanged: _data_changed,
+    e.DefinitionDeployed: _nothing,
+}
+"""Every event there is; a test holds it complete."""

@@ -1,0 +1,32 @@
+"""Every limit of the domain, named once: what is larger is refused with a type, never cut short in silence.
+
+A limit here protects whoever shares the engine with the sender: a payload is read by every projection, an
+expression is evaluated inside the loop that serves everybody. Raising one is a decision, not a setting.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+
+# JSON that crosses a border: one step's input or output, one signal, one HTTP body.
+MAX_PAYLOAD_BYTES: Final = 256 * KIB
+MAX_BODY_BYTES: Final = 1024 * KIB
+MAX_DEPTH: Final = 64
+# What a PostgreSQL bigint and every JSON reader of the feed can hold.
+MIN_INTEGER: Final = -(2**63)
+MAX_INTEGER: Final = 2**63 - 1
+
+# Definitions.
+MAX_DEFINITION_BYTES: Final = 1024 * KIB
+MAX_DURATION_MS: Final = 3650 * 24 * 60 * 60 * 1000
+
+# Expressions: they run inside the engine's loop, so their worst case is bounded when they are compiled.
+MAX_EXPRESSION_LENGTH: Final = 2000
+MAX_EXPRESSION_OPERATORS: Final = 100
+MAX_EXPRESSION_FILTERS: Final = 8
+MAX_FILTER_NESTING: Final = 2
+MAX_QUERY_FANOUT: Final = 16
+MAX_PATTERN_LENGTH: Final = 256
+MAX_PATTERN_PROGRAM_BYTES: Final = 1024 * KIB

@@ -1,0 +1,130 @@
+"""Undoing what was done, in reverse order of completion, one after the other (semantics, *Undo*)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from domain.calls import StepError
+from domain.events import (
+    AlertRaised,
+    CompensationEnded,
+    CompensationFailed,
+    CompensationStarted,
+    Json,
+    Outcome,
+    Status,
+)
+from domain.paths import path_of, undo_of
+from domain.state import Queued, Rollback, Running, Undoable
+from domain.steps.compensate import Compensate
+from domain.steps.task import Task
+
+if TYPE_CHECKING:
+    from domain.definition.program import Program
+    from domain.turn import Turn
+
+ENDS: dict[str, tuple[Status, Outcome]] = {
+    "failure": ("completed", "compensated"),
+    "operator": ("completed", "compensated"),
+    "cancel": ("completed", "cancelled"),
+    "timeout": ("failed", "timed_out"),
+}
+"""How an instance ends whose final rollback, begun for this reason, undid everything."""
+
+AFTER_THE_END = "it succeeded after the instance had ended"
+"""Why the effect of a late success is undone when there is no rollback any more."""
+
+
+def begin(
+    turn: Turn,
+    trigger: str,
+    reason: str,
+    executions: list[str],
+    *,
+    final: bool,
+    error: StepError | None = None,
+) -> None:
+    """A final rollback stops everything else; a partial one leaves it running."""
+    turn.emit(CompensationStarted(trigger=trigger, reason=reason, executions=executions, error=error))
+    if final:
+        turn.cancel_inside("", reason)
+    turn.settle()
+    advance(turn)
+
+
+def advance(turn: Turn) -> None:
+    """Undoes the next one; with none left to undo or to wait for, the rollback is over."""
+    while (rollback := turn.state.rollback) is not None:
+        undos = {execution: turn.state.open.get(undo_of(execution)) for execution in rollback.pending}
+        if any(isinstance(undo, Queued | Running) for undo in undos.values()):
+            return
+        untouched = next((execution for execution, undo in undos.items() if undo is None), None)
+        if untouched is not None:
+            schedule_undo(turn, turn.state.undo[untouched])
+        elif not rollback.pending:
+            _finish(turn, rollback)
+        else:
+            return  # Those left have failed, and wait for an operator.
+
+
+def schedule_undo(turn: Turn, entry: Undoable) -> None:
+    step = turn.program.steps[entry.undo_step]
+    assert isinstance(step, Task)
+    step.schedule(turn, undo_of(entry.execution), undo=as_seen(turn, entry.execution))
+
+
+def as_seen(turn: Turn, execution: str) -> dict[str, Json]:
+    """What the undo of an execution sees as `$.undo`: its step's own input and output, and the reason."""
+    entry, rollback = turn.state.undo[execution], turn.state.rollback
+    return {
+        "step": entry.step,
+        "execution": entry.execution,
+        "input": entry.input,
+        "output": entry.output,
+        "reason": AFTER_THE_END if rollback is None else rollback.reason,
+    }
+
+
+def undo_failed(turn: Turn, execution: str, undoes: str, error: StepError, *, retry_count: int) -> None:
+    """It stays visible and waits for an operator; the others go on."""
+    step = turn.state.undo[undoes].step
+    turn.emit(CompensationFailed(execution=execution, undoes=undoes, error=error))
+    turn.emit(
+        AlertRaised(
+            alert_id=f"{execution}/failed",
+            severity="high",
+            step=step,
+            error=error,
+            retry_count=retry_count,
+            action="pause",
+            message=f"{step} could not be undone: {error.message}; manual intervention may be required",
+        )
+    )
+
+
+def is_final(program: Program, trigger: str) -> bool:
+    """Only an end follows it; a compensate step with `next` is partial."""
+    return "#" not in trigger or program.steps[_step_of(trigger)].next is None
+
+
+def _finish(turn: Turn, rollback: Rollback) -> None:
+    turn.emit(CompensationEnded(undone=rollback.undone, failed=rollback.failed))
+    if not is_final(turn.program, rollback.trigger):
+        turn.proceed(turn.program.steps[_step_of(rollback.trigger)], rollback.trigger)
+    elif rollback.failed:
+        turn.end("failed", "compensation_failed", rollback.reason, error=rollback.error)
+    else:
+        status, outcome = _end_of(turn.program, rollback.trigger)
+        turn.end(status, outcome, rollback.reason, error=rollback.error)
+
+
+def _end_of(program: Program, trigger: str) -> tuple[Status, Outcome]:
+    if trigger in ENDS:
+        return ENDS[trigger]
+    step = program.steps[_step_of(trigger)]
+    assert isinstance(step, Compensate)
+    return "completed", step.outcome
+
+
+def _step_of(execution: str) -> str:
+    return path_of(execution).rpartition(".")[2]

@@ -1,0 +1,23 @@
+"""The kinds of step there are. A new kind is a new file here and one line in this table."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from domain.steps.compensate import CompensateModel
+from domain.steps.decision import DecisionModel
+from domain.steps.ending import FailModel, SucceedModel
+from domain.steps.parallel import ParallelModel
+from domain.steps.task import TaskModel
+from domain.steps.wait import WaitModel
+
+AnyStep = Annotated[
+    TaskModel | DecisionModel | ParallelModel | WaitModel | CompensateModel | SucceedModel | FailModel,
+    Field(discriminator="type"),
+]
+
+KINDS = ("task", "decision", "parallel", "wait", "compensate", "succeed", "fail")
+
+ParallelModel.model_rebuild(_types_namespace={"AnyStep": AnyStep})

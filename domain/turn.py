@@ -1,0 +1,334 @@
+"""One command being decided: events are emitted and folded as they come, so each step sees what the last one did.
+
+This is the flow of control that all kinds of step share: entering a step, going on from one, failing, ending. What
+follows from a failure stands in `failure.py`, undoing in `rollback.py`; what a kind of step does, in `steps/`.
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap, deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from domain import deadlines, failure, rollback
+from domain.calls import StepError
+from domain.errors import EndlessLoopError, TenutoError
+from domain.events import (
+    BusinessStatusChanged,
+    DecisionMade,
+    Event,
+    Json,
+    Outcome,
+    ScopeClosed,
+    Status,
+    StatusChanged,
+    StepCancelled,
+)
+from domain.evolve import evolve
+from domain.paths import UNDO, child_path, index_of, is_within, scope_of
+from domain.state import Queued, Running, Scope, State, Stuck, Waiting
+from domain.status import check_transition
+from domain.steps.parallel import Parallel
+from domain.times import MILLISECOND, rfc3339
+
+if TYPE_CHECKING:
+    from domain.commands import Command
+    from domain.definition.program import Program
+    from domain.steps.step import Step
+
+MAX_ENTRIES = 1_000
+"""Steps entered by one command. A definition that needs more loops without ever waiting for anything."""
+
+
+class Entry(NamedTuple):
+    """A step about to be entered, in a block of `scope`."""
+
+    step: str
+    scope: str = ""
+    item: str | None = None
+
+
+class Ending(NamedTuple):
+    status: Status
+    outcome: Outcome
+    reason: str
+    error: StepError | None = None
+    result: Json = None
+
+
+class Turn:
+    """`state` is folded in place; `events` is what the command yields."""
+
+    __slots__ = (
+        "_entered",
+        "_reserved",
+        "agenda",
+        "at",
+        "cause",
+        "command",
+        "ending",
+        "events",
+        "program",
+        "state",
+    )
+
+    def __init__(self, state: State, program: Program, command: Command) -> None:
+        self.state = state
+        self.program = program
+        self.command = command
+        self.at = command.at
+        self.events: list[Event] = []
+        self.agenda: deque[Entry] = deque()
+        self.ending: Ending | None = None
+        self.cause = "there is work to do"
+        self._entered = 0
+        self._reserved: dict[str, Json] | None = None
+
+    def emit(self, event: Event) -> None:
+        """The first event is the stimulus: it carries the command's envelope."""
+        if not self.events:
+            command = self.command
+            event.at = command.at
+            event.command_id = command.command_id or None
+            event.actor = command.actor
+            event.request_id = command.request_id
+            if event.reason is None:
+                event.reason = command.reason
+        self.events.append(event)
+        evolve(self.state, event)
+        self._reserved = None  # `lastError`, `deadlines` and `compensation` may be others now.
+
+    def view(self, **local: Json) -> Mapping[str, Json]:
+        """What `$` is for expressions: the instance's data, and the reserved names that the definition uses."""
+        if self._reserved is None:
+            self._reserved = self._reserved_names()
+        if not local and not self._reserved:
+            return self.state.data
+        return ChainMap(local, self._reserved, self.state.data)
+
+    # Going on ------------------------------------------------------------------
+
+    def enter(self, step: str, scope: str = "", index: str | None = None) -> None:
+        """Enters `step` in its turn, after what is already on the agenda."""
+        self.agenda.append(Entry(step, scope, index))
+
+    def enter_beside(self, execution: str, step: str) -> None:
+        """Enters `step` in the same block as the execution."""
+        self.enter(step, scope_of(execution), index_of(execution))
+
+    def run(self) -> None:
+        """Enters what is on the agenda, until there is nothing left or the instance has come to its end."""
+        while self.agenda and self.ending is None:
+            entry = self.agenda.popleft()
+            self._entered += 1
+            if self._entered > MAX_ENTRIES:
+                self._loops_for_ever(entry.step)
+                return
+            step = self.program.steps[entry.step]
+            path = child_path(entry.scope, entry.step, entry.item)
+            if step.business_status is not None and step.business_status != self.state.business_status:
+                self.emit(BusinessStatusChanged(to=step.business_status))
+            step.enter(self, f"{path}#{self.state.visits.get(path, 0) + 1}")
+        self.agenda.clear()
+
+    def proceed(self, step: Step, execution: str) -> None:
+        """The execution ended well: its `next`, or the end of its block."""
+        deadlines.step_completed(self, step.id)
+        if isinstance(step.next, tuple):
+            self._choose(step, execution)
+        elif step.next is not None:
+            self.enter_beside(execution, step.next)
+        elif scope := scope_of(execution):
+            self.scope_step(scope).block_done(self, scope)
+        else:
+            self.succeed("all steps are done")
+
+    def _choose(self, step: Step, execution: str) -> None:
+        assert isinstance(step.next, tuple)
+        view = self.view()
+        for number, branch in enumerate(step.next):
+            if branch.holds is None or branch.holds(view):
+                taken = None if branch.holds is None else number
+                self.emit(DecisionMade(execution=execution, step=step.id, next=branch.next, transition=taken))
+                self.enter_beside(execution, branch.next)
+                return
+        message = f"no condition of {step.id!r} holds and it has no default"
+        self.fail(step, execution, StepError(type="NoTransitionError", message=message, retryable=False))
+
+    def jump(self, execution: str, target: str) -> None:
+        """Goes on with a step that may stand outside the scopes that the execution is in: those are given up."""
+        goal = self.program.steps[target].scope
+        scope = scope_of(execution)
+        while scope and self.scope_step(scope).id != goal:
+            self.leave_scope(scope, f"going on with {target}")
+            scope = scope_of(scope)
+        self.enter(target, scope)
+
+    # Ending badly ----------------------------------------------------------------
+
+    def fail(self, step: Step, execution: str, error: StepError | TenutoError) -> None:
+        """The execution failed for good, not for want of attempts."""
+        if isinstance(error, TenutoError):
+            error = StepError(type=type(error).__name__, message=str(error), retryable=False)
+        failure.failed_for_good(self, step, execution, error, exhausted=False)
+
+    def attempts_over(self, step: Step, execution: str, error: StepError, *, undoes: str | None) -> None:
+        """The execution, of a step or of an undo, could not even be tried."""
+        if undoes is None:
+            failure.failed_for_good(self, step, execution, error, exhausted=False)
+        else:
+            rollback.undo_failed(self, execution, undoes, error, retry_count=1)
+
+    def roll_back(self, trigger: str, reason: str, executions: list[str], *, final: bool) -> None:
+        rollback.begin(self, trigger, reason, executions, final=final)
+
+    def leave_scope(self, scope: str, reason: str) -> None:
+        self.cancel_inside(scope, reason)
+        self.emit(ScopeClosed(execution=scope))
+
+    def cancel_inside(self, scope: str, reason: str) -> None:
+        """Cancels what is open inside a scope's execution (`""`: everything but undos), innermost first."""
+        self.agenda = deque(
+            entry
+            for entry in self.agenda
+            if scope and entry.scope != scope and not is_within(entry.scope, scope)
+        )
+        inside = (
+            (name for name in self.state.open if is_within(name, scope)) if scope else self.open_but_undos()
+        )
+        for execution in sorted(inside, key=lambda name: -name.count(".")):
+            self.emit(StepCancelled(execution=execution, reason=reason))
+
+    def open_but_undos(self) -> list[str]:
+        """Everything open, less the undos under way: those are never cancelled by what they undo for."""
+        return [name for name in self.state.open if not name.endswith(UNDO)]
+
+    # The end ---------------------------------------------------------------------
+
+    def succeed(self, reason: str, result: Json = None) -> None:
+        self.end("completed", "succeeded", reason, result=result)
+
+    def end(
+        self,
+        status: Status,
+        outcome: Outcome,
+        reason: str,
+        *,
+        error: StepError | None = None,
+        result: Json = None,
+    ) -> None:
+        """The instance comes to its end; whatever is still open is cancelled."""
+        for execution in list(self.state.open):
+            if execution in self.state.open:
+                self.emit(StepCancelled(execution=execution, reason=reason))
+        if result is None and outcome in self.program.results:
+            try:
+                view = self.view(end={"reason": reason, "outcome": outcome})
+                result = self.program.results[outcome](view)
+            except TenutoError as problem:
+                error = error or StepError(type=type(problem).__name__, message=str(problem), retryable=False)
+        self.ending = Ending(status, outcome, reason, error, result)
+
+    def settle(self) -> None:
+        """Appends the change from the stored status to the one that the state implies, if they differ."""
+        status, reason = self._status()
+        stored = self.state.status
+        if status == stored:
+            return
+        if stored == "waiting" and status == "completed":
+            self.emit(StatusChanged(from_status=stored, to="running", reason=self.cause))
+            stored = "running"
+        check_transition(stored, status, reason)
+        self._say_business_status(status)
+        change = StatusChanged(from_status=stored, to=status, reason=reason)
+        if self.ending is not None:
+            change.outcome, change.result, change.error = (
+                self.ending.outcome,
+                self.ending.result,
+                self.ending.error,
+            )
+            if status == "failed" and self.state.undo:
+                change.standing = list(self.state.undo)
+                failure.alert_standing(self, reason)
+        self.emit(change)
+
+    def _say_business_status(self, status: Status) -> None:
+        says = self.program.business_status
+        outcome = None if self.ending is None else self.ending.outcome
+        business_status = says.get(outcome or "", says.get(status))
+        if business_status is not None and business_status != self.state.business_status:
+            self.emit(BusinessStatusChanged(to=business_status))
+
+    def _status(self) -> tuple[Status, str]:
+        """What the state implies. The table of transitions has the last word."""
+        state = self.state
+        if self.ending is not None:
+            return self.ending.status, self.ending.reason
+        if state.ended or state.status == "pending":
+            return state.status, ""
+        if state.rollback is not None:
+            final = rollback.is_final(self.program, state.rollback.trigger)
+            return "compensating" if final else "running", state.rollback.reason
+        if any(isinstance(execution, Queued | Running) for execution in state.open.values()):
+            return "running", self.cause
+        waits = ", ".join(filter(None, map(_what_it_waits_for, state.open.values())))
+        return "waiting", f"waiting for {waits}"
+
+    def scope_step(self, scope: str) -> Parallel:
+        execution = self.state.open[scope]
+        assert isinstance(execution, Scope)
+        step = self.program.steps[execution.step]
+        assert isinstance(step, Parallel)
+        return step
+
+    def _loops_for_ever(self, step: str) -> None:
+        problem = EndlessLoopError(step=step, limit=MAX_ENTRIES)
+        error = StepError(type="EndlessLoopError", message=str(problem), retryable=False)
+        self.agenda.clear()
+        if self.program.steps[step].rules.on_failure == "compensate":
+            failure.fail_instance(self, error)
+        else:
+            self.end("failed", "failed", error.message, error=error)
+
+    def _reserved_names(self) -> dict[str, Json]:
+        state, uses = self.state, self.program.uses
+        names: dict[str, Json] = {}
+        if "instance" in uses:
+            names["instance"] = {
+                "id": state.id,
+                "correlationId": state.correlation_id,
+                "startedAt": rfc3339(state.started_at or self.at),
+            }
+        if "now" in uses:
+            names["now"] = rfc3339(self.at)
+        if "deadlines" in uses:
+            names["deadlines"] = {
+                name: {
+                    "at": rfc3339(deadline.due_at),
+                    "remainingMs": (deadline.due_at - self.at) // MILLISECOND,
+                }
+                for name, deadline in state.deadlines.items()
+            }
+        if "lastError" in uses and state.last_error is not None:
+            last = state.last_error
+            names["lastError"] = {
+                "step": last.step,
+                "message": last.message,
+                "code": last.code,
+                "timestamp": rfc3339(last.timestamp),
+            }
+        if "compensation" in uses and state.rollback is not None:
+            names["compensation"] = {"reason": state.rollback.reason, "trigger": state.rollback.trigger}
+        return names
+
+
+def _what_it_waits_for(execution: object) -> str | None:
+    match execution:
+        case Waiting(signal=str(signal)):
+            return f"signal {signal}"
+        case Waiting():
+            return "a timer"
+        case Stuck():
+            return "an operator"
+        case _:
+            return None

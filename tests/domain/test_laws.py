@@ -1,0 +1,156 @@
+"""The five laws, on random definitions and random runs: late, duplicate and forged reports, timers, acts and all.
+
+1. Replay       folding the log gives the live state, byte for byte, also from a snapshot
+2. Stimulus     deciding the stimuli again gives the whole log again
+3. Owed         what is owed follows from the state, and changes only where events touch it
+4. Idempotence  a command repeated yields no events; a refused one changes nothing
+5. Isolation    instances do not affect each other
+
+`laws.py` says what is checked; here stands what is tried. A run is a list of numbers: each chooses one of the moves
+that are possible at that moment, so that a failing example shrinks to few of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from domain import commands as c
+from domain.calls import StepError
+from domain.codec import encode
+from domain.commands import Command
+from domain.definition.program import Program
+from domain.errors import TenutoError
+from domain.instance import advance
+from domain.state import Queued, Running, State, Stuck
+from tests.domain.definitions import Tree, definitions
+from tests.domain.given import Run, program_of
+from tests.domain.laws import check_log, encoded
+
+TRY = settings(
+    max_examples=300,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+MOVES = st.binary(min_size=100, max_size=240).map(lambda text: [a * 256 + b for a, b in zip(text[::2], text[1::2])])
+Move = tuple[type[Command], dict[str, Any]]
+
+
+class RandomRun(Run):
+    """Plays numbers as moves. Every command that is granted is asked a second time: nothing may come of it."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__(program)
+        self.leases: list[dict[str, Any]] = []
+
+    def play(self, numbers: list[int]) -> None:
+        self.grant(c.StartInstance, namespace="default", input={}, correlation_id="k", **self.delay(numbers))
+        for number in numbers:
+            moves = self.moves(number)
+            self.try_to(*moves[number // 16 % len(moves)])
+
+    def delay(self, numbers: list[int]) -> dict[str, Any]:
+        late = bool(numbers) and numbers[0] % 10 == 0
+        return {"start_at": self.now + timedelta(seconds=5)} if late else {}
+
+    def try_to(self, kind: type[Command], fields: dict[str, Any]) -> None:
+        before = encoded(self.state)
+        try:
+            self.grant(kind, **fields)
+        except TenutoError:
+            assert encoded(self.state) == before, "a refusal changes nothing"
+
+    def grant(self, kind: type[Command], **fields: Any) -> None:
+        events = self.ask(kind, **fields)
+        before = encoded(self.state)
+        stuck_again = kind is c.RetryStep and isinstance(self.state.open.get(fields["execution"]), Stuck)
+        if not stuck_again:
+            try:
+                again = advance(kind(at=self.now, command_id="again", **fields), self.state, self.program)
+            except TenutoError:
+                again = []
+            assert again == [], f"{kind.__name__} repeated, after {events}"
+        assert encoded(self.state) == before
+
+    def moves(self, number: int) -> list[Move]:
+        """What might be asked now. Mostly what leads on, sometimes what does not, now and then what ends it all."""
+        self.now += timedelta(milliseconds=number % 50)
+        kinds = [self.work] * 10 + [self.timers] * 2 + [self.late, self.late, self.signals, self.acts]
+        found = list(kinds[number % 16](number // 16))
+        return found or list(self.work(number)) or list(self.signals(number))
+
+    def work(self, number: int) -> Iterator[Move]:
+        for execution, open in self.state.open.items():
+            if isinstance(open, Queued):
+                self.now = max(self.now, open.due_at) if number % 3 else self.now
+                lease = {"execution": execution, "attempt": open.attempt, "token": f"{execution}/{open.attempt}"}
+                self.leases.append(lease)
+                yield c.ClaimStep, {**lease, "worker": "w"}
+            elif isinstance(open, Running):
+                lease = {"execution": execution, "attempt": open.attempt, "token": open.token}
+                for _ in range(3):
+                    yield c.CompleteStep, {**lease, "output": {"flag": number % 3}}
+                yield c.FailStep, {**lease, "error": failure(number), "retry_after_ms": (number % 7) * 1_000}
+                if number % 2:
+                    yield c.LoseLease, lease
+                    yield c.Beat, {**lease, "progress": number % 2}
+
+    def timers(self, number: int) -> Iterator[Move]:
+        for key, effect in self.owed.items():
+            if effect.timer_at is not None and effect.timer_at > self.now and number % 4 == 0:
+                yield c.FireTimer, {"key": key}  # Too early.
+            elif effect.timer_at is not None:
+                wait = max(effect.timer_at - self.now, timedelta())
+                alive = None if number % 3 else self.now + wait
+                if number % 2:
+                    self.now += wait
+                yield c.FireTimer, {"key": key, "alive_at": alive}
+
+    def late(self, number: int) -> Iterator[Move]:
+        """Reports that come again, too late, or were never theirs to give."""
+        for lease in self.leases[-8:]:
+            forged = {**lease, "token": "forged"} if number % 5 == 0 else lease
+            if number % 2:
+                yield c.CompleteStep, {**forged, "output": {"flag": 2}}
+            else:
+                yield c.FailStep, {**forged, "error": failure(number)}
+        yield c.ClaimStep, {"execution": "nowhere", "attempt": 1, "token": "t", "worker": "w"}
+        yield c.CompleteStep, {"execution": "s1#9", "attempt": 1, "token": "t"}
+
+    def signals(self, number: int) -> Iterator[Move]:
+        names = ["go"] * 6 + ["note"] * 2 + ["unknown"] + ["stop"] * (number % 8 == 0)
+        for name in names:
+            payload = {"why": "enough"} if number % 2 else number % 3
+            yield c.SendSignal, {"signal_id": f"{name}{number % 6}", "name": name, "payload": payload}
+
+    def acts(self, number: int) -> Iterator[Move]:
+        for execution, open in self.state.open.items():
+            if isinstance(open, Stuck) or number % 6 == 0:
+                yield c.RetryStep, {"execution": execution, "actor": "ann"}
+                yield c.SkipStep, {"execution": execution, "actor": "ann"}
+                yield c.ResolveStep, {"execution": execution, "output": {"flag": 1}, "actor": "ann"}
+        yield c.ResumeInstance, {"actor": "ann"}
+        yield from [(c.ChangeData, {"data": {"flag": number % 2, "missing": 1}})]
+        yield from [(c.AcknowledgeAlert, {"alert_id": alert}) for alert in [*self.state.alerts, "none"][:2]]
+        yield c.PauseInstance, {"actor": "ann"}
+        if number % 5 == 0:
+            for kind in (c.CancelInstance, c.UndoInstance, c.TerminateInstance):
+                yield kind, {"actor": "ann", "reason": "because"}
+
+
+def failure(number: int) -> StepError:
+    return StepError(type="AB"[number % 2], message="boom", retryable=number % 3 > 0)
+
+
+@TRY
+@given(tree=definitions(), numbers=MOVES)
+def test_whatever_is_asked_the_laws_hold(tree: Tree, numbers: list[int]) -> None:
+    run = RandomRun(program_of(tree))
+    run.play(numbers)
+    check_log(run.log, run.state)

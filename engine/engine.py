@@ -1,0 +1,303 @@
+"""The engine, as the API and the command line use it: everything that can be asked of one shard.
+
+It wires the loop (`loop.py`), the worker protocol (`workers.py`), what happens by the clock (`upkeep.py`), the
+definitions (`registry.py`) and the dispatchers together. It decides nothing itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+
+from domain.calls import Connector
+from domain.codec import decode
+from domain.commands import Command, SendSignal, StartInstance
+from domain.definition.parse import Deployable
+from domain.definition.program import Program
+from domain.errors import UnknownInstanceError
+from domain.evolve import evolve
+from domain.state import State
+from engine.cache import fold
+from engine.dispatcher import Dispatcher
+from engine.draft import ClientKey, Request
+from engine.errors import NoListenerError, SeveralListenersError
+from engine.loop import Loop
+from engine.messages import (
+    Answer,
+    BeatReport,
+    DefinitionInfo,
+    Deployed,
+    Envelope,
+    Poll,
+    PollAnswer,
+    ResultStatus,
+    StartRequest,
+    TaskResult,
+)
+from engine.ports import Clock, Recorded, Store
+from engine.registry import Registry
+from engine.rows import rows_of
+from engine.sessions import Sessions
+from engine.tokens import Tokens
+from engine.upkeep import Upkeep
+from engine.workers import Workers
+
+WAIT_CHECK_SECONDS = 1.0
+"""How often an awaited instance is looked up in the log, in case another server brings it to its end."""
+
+
+class EngineOptions(Struct, frozen=True, kw_only=True):
+    """`shard` is part of every instance id; a session unheard of for `lease_seconds` loses its leases."""
+
+    shard: str = "0"
+    lease_seconds: float = 5.0
+
+
+class Engine:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        secret: bytes,
+        *,
+        connectors: Mapping[str, Connector],
+        options: EngineOptions,
+    ) -> None:
+        """Use `Engine.open`."""
+        self.store = store
+        self.clock = clock
+        self.options = options
+        tokens = Tokens(secret)
+        self._registry = Registry(store, clock)
+        self._loop = Loop(
+            store, clock, self._registry, tokens, lease=timedelta(seconds=options.lease_seconds)
+        )
+        self._sessions = Sessions(store, clock, options.lease_seconds)
+        self._workers = Workers(self._loop, self._sessions, tokens, clock, self._current)
+        self._upkeep = Upkeep(store, clock, self._loop, self._sessions, self._workers, tokens)
+        self._dispatchers = [
+            Dispatcher(kind, connector, clock, poll=self.poll, report=self.report)
+            for kind, connector in connectors.items()
+        ]
+        self._running: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._ends: dict[str, set[asyncio.Event]] = {}
+        self._loop.on_end.append(self._ended)
+
+    @classmethod
+    async def open(
+        cls,
+        store: Store,
+        clock: Clock,
+        *,
+        connectors: Mapping[str, Connector] | None = None,
+        options: EngineOptions | None = None,
+    ) -> Engine:
+        """An engine on an open store; it does nothing until `start`."""
+        return cls(
+            store,
+            clock,
+            await store.secret(),
+            connectors=connectors or {},
+            options=options or EngineOptions(),
+        )
+
+    async def start(self) -> None:
+        """Begins to work: what was owed when the last engine stopped is found in the table. Recovery is no mode."""
+        await self._sessions.give_grace()
+        await self._upkeep.scan()
+        self._running = asyncio.create_task(self._loop.run())
+        self._tasks = [asyncio.create_task(self._upkeep.run())]
+        for dispatcher in self._dispatchers:
+            await self._sessions.touch(dispatcher.session, dispatcher.worker)
+            self._tasks.append(asyncio.create_task(dispatcher.run()))
+            self._tasks.append(asyncio.create_task(self._keep_alive(dispatcher)))
+
+    async def stop(self, grace_seconds: float = 5.0) -> None:
+        """Takes nothing new, lets calls under way end within the grace, and gives its leases back."""
+        for task in self._tasks:
+            task.cancel()
+        for dispatcher in self._dispatchers:
+            await dispatcher.drain(grace_seconds)
+        self._loop.stop()
+        for task in filter(None, [self._running, *self._tasks]):
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        for dispatcher in self._dispatchers:
+            await self._sessions.end(dispatcher.session)
+
+    def on_commit(self, callback: Callable[[int], None]) -> None:
+        """Called after each commit with its last position (0 when it is not known): a hint for who follows the log."""
+        self._loop.on_commit.append(callback)
+
+    @property
+    def incidents(self) -> list[str]:
+        """The last commands that could not be decided because of a fault inside Tenuto."""
+        return list(self._loop.incidents)
+
+    # Definitions -----------------------------------------------------------------
+
+    async def deploy(
+        self, namespace: str, deployable: Deployable, *, actor: str | None, request_id: str | None
+    ) -> Deployed:
+        return await self._registry.deploy(namespace, deployable, actor=actor, request_id=request_id)
+
+    async def definitions(self, namespace: str) -> list[DefinitionInfo]:
+        return await self._registry.newest_of_all(namespace)
+
+    async def definition_versions(self, namespace: str, name: str) -> list[DefinitionInfo]:
+        return await self._registry.versions(namespace, name)
+
+    async def definition(self, namespace: str, name: str, version: str | None = None) -> DefinitionInfo:
+        return await self._registry.info(namespace, name, version)
+
+    # Instances -------------------------------------------------------------------
+
+    async def start_instance(self, request: StartRequest) -> Answer:
+        """Raises UnknownDefinitionError, SchemaMismatchError, IdempotencyConflictError."""
+        program = await self._registry.program(request.namespace, request.definition, request.version)
+        key = request.idempotency_key
+
+        def start(env: Envelope) -> StartInstance:
+            return StartInstance(
+                at=env.at,
+                command_id=env.command_id,
+                actor=request.actor,
+                request_id=request.request_id,
+                namespace=request.namespace,
+                input=request.input,
+                correlation_id=request.correlation_id,
+                labels=request.labels,
+                priority=request.priority,
+                start_at=request.start_at,
+                idempotency_key=key,
+            )
+
+        return await self._loop.submit(
+            Request(
+                stream=f"{self.options.shard}-{self.clock.new_id()}",
+                make=start,
+                program=program,
+                client=None if key is None else ClientKey(request.namespace, key, request.body_hash),
+            )
+        )
+
+    async def act(self, instance_id: str, make: Callable[[Envelope], Command]) -> Answer:
+        """Any command for one instance. Raises UnknownInstanceError and whatever the domain refuses it with."""
+        return await self._loop.submit(Request(stream=instance_id, make=make))
+
+    async def signal_by_key(
+        self,
+        namespace: str,
+        name: str,
+        correlation_key: str,
+        signal_id: str,
+        payload: object,
+        *,
+        all: bool = False,
+        actor: str | None = None,
+        request_id: str | None = None,
+    ) -> list[Answer]:
+        """To the one open instance that listens, or to all of them. Raises NoListenerError, SeveralListenersError."""
+        found = await self.store.listeners(namespace, correlation_key, name)
+        if not found:
+            raise NoListenerError(correlation_key=correlation_key, signal=name)
+        if len(found) > 1 and not all:
+            raise SeveralListenersError(correlation_key=correlation_key, signal=name, count=len(found))
+
+        def signal(env: Envelope) -> SendSignal:
+            return SendSignal(
+                at=env.at,
+                command_id=env.command_id,
+                actor=actor,
+                request_id=request_id,
+                signal_id=signal_id,
+                name=name,
+                payload=payload,
+            )
+
+        return [await self.act(instance_id, signal) for instance_id in found]
+
+    async def history(
+        self, instance_id: str, *, after: int = 0, upto: int | None = None, limit: int | None = None
+    ) -> list[Recorded]:
+        """Events from the log, never stale. Raises UnknownInstanceError."""
+        events = await self.store.read(instance_id, after=after, upto=upto, limit=limit)
+        if not events and not (await self.store.versions([instance_id]))[instance_id]:
+            raise UnknownInstanceError(instance_id=instance_id)
+        return events
+
+    async def state_of(
+        self, instance_id: str, *, version: int | None = None, at: datetime | None = None
+    ) -> State:
+        """Now, after `version` events, or as it was at `at`. Raises UnknownInstanceError."""
+        if version is None and at is None:
+            return await self._current(instance_id)
+        state = State(id=instance_id)
+        for recorded in await self.history(instance_id, upto=version):
+            event = decode(recorded.topic, recorded.payload)
+            if at is not None and event.at is not None and event.at > at:
+                break
+            evolve(state, event)
+        return state
+
+    async def program_of(self, state: State) -> Program:
+        return await self._registry.program(state.namespace, state.definition, state.definition_version)
+
+    async def wait_for_end(self, instance_id: str, seconds: float) -> bool:
+        """Whether it has ended, within so many seconds. Raises UnknownInstanceError."""
+        ended = asyncio.Event()
+        self._ends.setdefault(instance_id, set()).add(ended)
+        give_up_at = self.clock.monotonic() + seconds
+        try:
+            while not (await self._current(instance_id)).ended:
+                left = give_up_at - self.clock.monotonic()
+                if left <= 0:
+                    return False
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(ended.wait(), min(left, WAIT_CHECK_SECONDS))
+            return True
+        finally:
+            self._ends[instance_id].discard(ended)
+            if not self._ends[instance_id]:
+                del self._ends[instance_id]
+
+    async def rebuild_owed(self, instance_id: str) -> bool:
+        """Puts what the log implies in the place of the instance's rows; False when it moved on meanwhile."""
+        state = await self._current(instance_id)
+        return await self.store.replace_owed(
+            instance_id, list(rows_of(state).values()), version=state.version
+        )
+
+    # Workers ---------------------------------------------------------------------
+
+    async def poll(self, poll: Poll) -> PollAnswer:
+        return await self._workers.poll(poll)
+
+    async def report(self, results: Sequence[TaskResult]) -> list[ResultStatus]:
+        return await self._workers.report(results)
+
+    async def heartbeat(self, session: str, worker: str, beats: Sequence[BeatReport]) -> list[ResultStatus]:
+        return await self._workers.heartbeat(session, worker, beats)
+
+    # Inside ----------------------------------------------------------------------
+
+    async def _current(self, instance_id: str) -> State:
+        """As committed. Never the cached state, which may be ahead of its commit."""
+        state = fold(instance_id, (await self.store.load([instance_id]))[instance_id])
+        if not state.version or not state.definition:
+            raise UnknownInstanceError(instance_id=instance_id)
+        return state
+
+    def _ended(self, instance_id: str) -> None:
+        for event in self._ends.get(instance_id, ()):
+            event.set()
+
+    async def _keep_alive(self, dispatcher: Dispatcher) -> None:
+        while True:
+            await self._sessions.touch(dispatcher.session, dispatcher.worker)
+            await self.clock.sleep(min(1.0, self.options.lease_seconds / 5))

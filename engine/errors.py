@@ -1,0 +1,35 @@
+"""Refusals that come from the engine's side of it, not from an instance's own state."""
+
+from __future__ import annotations
+
+from domain.errors import TenutoError
+
+
+class ForgedTokenError(TenutoError):
+    """The token was not given out by this shard."""
+
+
+class OverloadedError(TenutoError):
+    """The engine has {waiting} commands waiting, more than it takes; try again in {retry_after} s."""
+
+
+class IdempotencyConflictError(TenutoError):
+    """Idempotency key {key!r} was already used for another request; use a new key for a new request."""
+
+
+class NoListenerError(TenutoError):
+    """No open instance with correlation key {correlation_key!r} listens for signal {signal!r}."""
+
+
+class SeveralListenersError(TenutoError):
+    """{count} instances with correlation key {correlation_key!r} listen for signal {signal!r}; say all=true
+    to reach all of them."""
+
+
+class IncidentError(TenutoError):
+    """Deciding {command} for {instance_id!r} failed inside Tenuto; nothing was stored. It is reported as an
+    incident."""
+
+
+class StoppedError(TenutoError):
+    """The server is shutting down; nothing was stored. Try again, another server or this one will answer."""

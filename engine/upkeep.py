@@ -1,0 +1,160 @@
+"""What the engine does by the clock: fires timers, hears of lost sessions, looks for work it does not know of.
+
+Polling finds everything that memory has forgotten or never knew; what memory knows only makes it quicker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+
+from domain.commands import FireTimer
+from domain.errors import TenutoError
+from domain.state import Running
+from engine.alarms import HORIZON
+from engine.draft import Request
+from engine.errors import ForgedTokenError, OverloadedError, StoppedError
+from engine.loop import Loop
+from engine.messages import Answer, Envelope
+from engine.ports import Clock, Key, OwedRow, Store
+from engine.sessions import Sessions
+from engine.tokens import Tokens
+from engine.workers import Workers, loses_lease
+
+log = logging.getLogger("tenuto.upkeep")
+
+SCAN_SECONDS = 10.0
+SCAN_PAGE = 1_000
+SEARCH_SECONDS = 0.5
+"""How often work is looked for in the table, for workers that wait while this server knows of none."""
+TICK_SECONDS = 0.01
+LONGEST_NAP = 1.0
+AGAIN_SECONDS = 1.0
+
+
+class Upkeep:
+    def __init__(
+        self, store: Store, clock: Clock, loop: Loop, sessions: Sessions, workers: Workers, tokens: Tokens
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._loop = loop
+        self._sessions = sessions
+        self._workers = workers
+        self._tokens = tokens
+        self._started_at = clock.now()
+
+    async def run(self) -> None:
+        """All of it, until cancelled. A fault of one round is logged, and the next round comes."""
+        renewal = min(1.0, self._sessions.lease.total_seconds() / 5)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._every(renewal, self._sessions.save))
+            group.create_task(self._every(max(renewal, 0.1), self.end_lost_sessions))
+            group.create_task(self._every(SEARCH_SECONDS, self.search))
+            group.create_task(self._every(SCAN_SECONDS, self.scan))
+            group.create_task(self._fire_timers())
+
+    async def scan(self) -> None:
+        """Everything in the table that is due, or will be soon."""
+        after: Key | None = None
+        while rows := await self._store.owed_by(self._clock.now() + HORIZON, SCAN_PAGE, after):
+            for row in rows:
+                self._loop.look_after(row)
+            after = (rows[-1].instance, rows[-1].key)
+        self._loop.wake()
+
+    async def search(self) -> None:
+        """Work that other servers have scheduled, for workers that wait at this one."""
+        queues = self._loop.board.queues_without_work()
+        if queues:
+            for row in await self._store.claimable(queues, self._clock.now(), SCAN_PAGE):
+                self._loop.board.add(row)
+            self._loop.wake()
+
+    async def end_lost_sessions(self) -> None:
+        lost = await self._sessions.lost()
+        if not lost:
+            return
+        for row in await self._store.owed_under(lost):
+            try:
+                lease = self._tokens.read(row.token or "")
+            except ForgedTokenError:
+                log.warning("%s of %s holds a token that is not ours", row.key, row.instance)
+                continue
+            self._submit(row, Request(stream=row.instance, make=loses_lease(lease, row.token or "")))
+        for session in lost:
+            await self._sessions.end(session)
+
+    async def _fire_timers(self) -> None:
+        while True:
+            now = self._clock.now()
+            for what, row in list(self._loop.alarms.due(now)):
+                if what == "ready":
+                    self._loop.board.add(row)
+                    self._loop.wake()
+                else:
+                    self._fire(row)
+            coming = self._loop.alarms.next_at()
+            nap = LONGEST_NAP if coming is None else (coming - now).total_seconds()
+            await self._clock.sleep(min(max(nap, TICK_SECONDS), TICK_SECONDS * 2))
+
+    def _fire(self, row: OwedRow) -> None:
+        alive_at = None if row.token is None else self._workers.alive_at.get(row.token, self._started_at)
+
+        def fire(env: Envelope) -> FireTimer:
+            return FireTimer(
+                at=env.at,
+                command_id=env.command_id,
+                entropy=env.entropy,
+                key=row.key,
+                alive_at=alive_at,
+            )
+
+        future = self._submit(row, Request(stream=row.instance, make=fire))
+        if future is not None:
+            future.add_done_callback(lambda done: self._fired(row, alive_at, done))
+
+    def _fired(self, row: OwedRow, alive_at: datetime | None, done: asyncio.Future[Answer]) -> None:
+        """A timer that found nothing due is looked at again: a heartbeat has moved what it was for."""
+        if done.cancelled():
+            return
+        error = done.exception()
+        if error is not None:
+            self._loop.alarms.again(row, self._clock.now() + timedelta(seconds=AGAIN_SECONDS))
+        elif not done.result().events:
+            entry = self._loop.cache.get(row.instance)
+            execution = None if entry is None else entry.state.open.get(row.key)
+            if isinstance(execution, Running) and execution.token == row.token:
+                self._loop.alarms.again(row, _next_look(execution, alive_at, self._clock.now()))
+
+    def _submit(self, row: OwedRow, request: Request) -> asyncio.Future[Answer] | None:
+        try:
+            return self._loop.submit(request)
+        except (OverloadedError, StoppedError):
+            self._loop.alarms.again(row, self._clock.now() + timedelta(seconds=AGAIN_SECONDS))
+            return None
+
+    async def _every(self, seconds: float, do: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await do()
+            except TenutoError as error:
+                log.warning("%s: %s", do.__name__, error)
+            except Exception:
+                log.exception("%s failed; it will be tried again", do.__name__)
+            await self._clock.sleep(seconds)
+
+
+def _next_look(running: Running, alive_at: datetime | None, now: datetime) -> datetime:
+    """When a running attempt may next be overdue, given its last sign of life."""
+    silent_at = running.silent_at
+    if silent_at is not None and alive_at is not None and alive_at > running.beat_at:
+        silent_at += alive_at - running.beat_at
+    coming = [
+        at
+        for at in (running.closes_at, running.timeouts.schedule_to_close_at, silent_at, running.slow_at)
+        if at is not None and at > now
+    ]
+    return min(coming, default=now + HORIZON)

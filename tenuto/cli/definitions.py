@@ -1,0 +1,48 @@
+"""`tenuto deploy`: send a definition and print what verification found, as compilers do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tenuto.cli.command import DEFAULT_SERVER, Json, Server, command, connect, print_json, say
+
+
+@command("tenuto deploy order.yaml --dry-run")
+def deploy(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The definition, YAML or JSON.")],
+    *,
+    name: Annotated[str | None, typer.Option("--name", help="Its name, when the text does not say.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Verify only.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse unknown services, too.")] = False,
+    server: Server = DEFAULT_SERVER,
+    as_json: Json = False,
+) -> None:
+    """Deploy a definition from a file, after verifying it."""
+    from tenuto.errors import TenutoApiError
+
+    with connect(server) as client:
+        try:
+            view = client.deploy(file, name, dry_run=dry_run, strict=strict)
+        except TenutoApiError as error:
+            if not as_json:
+                _print_findings(file, error.findings)
+            raise
+    if as_json:
+        print_json(view)
+        return
+    _print_findings(file, view.get("findings") or [])
+    done = "would be deployed" if dry_run else "is deployed"
+    say(f"{view.get('name', file.stem)} version {view.get('version', '?')} {done}.")
+
+
+def _print_findings(file: Path, findings: Any) -> None:
+    """`file:line:col: severity code: message`, which editors and terminals can follow; on stderr."""
+    for finding in findings:
+        place = f"{file}:{finding.get('line', 1)}:{finding.get('column', 1)}"
+        kind = f"{finding.get('severity', 'error')} {finding.get('code', '?')}"
+        typer.echo(f"{place}: {kind}: {finding.get('message', '')}", err=True)
+        if finding.get("fix"):
+            typer.echo(f"    fix: {finding['fix']}", err=True)

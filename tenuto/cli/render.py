@@ -1,0 +1,158 @@
+"""What people see: tables and timelines with rich. Programs ask for `--json` and never come here.
+
+Shows the wire's words as they are; a missing field is a blank. Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tenuto.wire import InstanceView
+
+PIPED_WIDTH = 240  # into a file or a pipe: no screen, so no reason to cut an id in two
+LONGEST_JSON = 200  # of a value inside a table; `--json` has it whole
+
+_STYLES = {
+    "completed": "green",
+    "accepted": "green",
+    "succeeded": "green",
+    "failed": "red",
+    "compensating": "yellow",
+    "compensated": "yellow",
+    "cancelled": "yellow",
+    "running": "cyan",
+    "started": "cyan",
+    "waiting": "magenta",
+}
+
+Row = Mapping[str, Any]
+Column = tuple[str, Callable[[Row], Any]]
+
+
+def _field(*names: str) -> Callable[[Row], Any]:
+    """The first of `names` that the row has."""
+    return lambda row: next((row[name] for name in names if row.get(name) is not None), None)
+
+
+def _error(row: Row) -> str | None:
+    error = row.get("error")
+    return f"{error.get('type', '')} {error.get('message', '')}".strip() if error else None
+
+
+def _duration(row: Row) -> str | None:
+    ms = row.get("durationMs")
+    if ms is None:
+        return None
+    return f"{ms} ms" if ms < 10_000 else f"{ms / 1000:.1f} s"
+
+
+_COLUMNS: Mapping[str, Sequence[Column]] = {
+    "instances": [
+        ("id", _field("id")),
+        ("definition", lambda row: f"{row.get('definitionName', '')} {row.get('definitionVersion', '')}"),
+        ("status", _field("status")),
+        ("outcome", _field("outcome")),
+        ("step", _field("currentStep")),
+        ("correlation id", _field("correlationId")),
+        ("created", _field("createdAt")),
+    ],
+    "history": [
+        ("execution", _field("execution", "stepId")),
+        ("name", _field("stepName")),
+        ("status", _field("status")),
+        ("attempt", _field("attempt")),
+        ("started", _field("startedAt")),
+        ("took", _duration),
+        ("error", _error),
+    ],
+    "events": [
+        ("version", _field("version")),
+        ("at", _field("at")),
+        ("event", _field("type")),
+        ("payload", _field("payload")),
+    ],
+    "transitions": [
+        ("at", _field("timestamp", "at")),
+        ("from", _field("from")),
+        ("to", _field("to")),
+        ("reason", _field("reason")),
+    ],
+}
+
+
+def table(kind: str, rows: Sequence[Row]) -> None:
+    """A list of the given kind, one row each."""
+    console = _console()
+    if not rows:
+        console.print(f"No {kind}.")
+        return
+    console.print(_table(kind, rows))
+
+
+def instance(view: InstanceView) -> None:
+    """An instance: its head, its data, and its history as a timeline when it has one."""
+    console = _console()
+    head = Table.grid(padding=(0, 2))
+    for title, value in _head(view):
+        if value not in (None, "", [], {}):
+            head.add_row(Text(title, style="bold"), _text(value))
+    console.print(head)
+    for title, value in (("result", view.get("result")), ("data", view.get("data"))):
+        if value is not None:
+            console.print(Text(title, style="bold"))
+            console.print(json.dumps(value, indent=2, ensure_ascii=False), markup=False, highlight=False)
+    if view.get("history"):
+        console.print(_table("history", view["history"]))
+
+
+def _head(view: InstanceView) -> list[tuple[str, Any]]:
+    error = view.get("lastError")
+    return [
+        ("id", view.get("id")),
+        ("definition", f"{view.get('definitionName', '')} {view.get('definitionVersion', '')}"),
+        ("status", " ".join(filter(None, [view.get("status"), "(paused)" if view.get("paused") else ""]))),
+        ("outcome", view.get("outcome")),
+        ("business status", view.get("businessStatus")),
+        ("current step", view.get("currentStep")),
+        ("waiting for", view.get("waitingFor")),
+        ("completed", ", ".join(view.get("completedSteps") or [])),
+        ("pending", ", ".join(view.get("pendingSteps") or [])),
+        ("correlation id", view.get("correlationId")),
+        ("labels", view.get("labels")),
+        ("last error", f"{error.get('type', '')}: {error.get('message', '')}" if error else None),
+        ("version", view.get("version")),
+        ("created", view.get("createdAt")),
+        ("ended", view.get("completedAt")),
+        ("times out", view.get("timeoutAt")),
+    ]
+
+
+def _table(kind: str, rows: Sequence[Any]) -> Table:
+    columns = _COLUMNS[kind]
+    shown = Table(box=None, header_style="bold", pad_edge=False)
+    for title, _ in columns:
+        shown.add_column(title, overflow="fold", no_wrap=title in ("id", "version", "status"))
+    for row in rows:
+        shown.add_row(*[_text(read(row)) for _, read in columns])
+    return shown
+
+
+def _text(value: Any) -> Text:
+    """Always a Text: what users wrote must not be read as rich's markup."""
+    if value is None:
+        return Text("")
+    if isinstance(value, str | int):
+        return Text(str(value), style=_STYLES.get(str(value), ""))
+    text = json.dumps(value, ensure_ascii=False)
+    return Text(text if len(text) <= LONGEST_JSON else f"{text[:LONGEST_JSON]}…")
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=PIPED_WIDTH)

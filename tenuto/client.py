@@ -1,0 +1,347 @@
+"""`Client` and `AsyncClient`: the server's HTTP API from Python, blocking and awaited.
+
+Both are tables over the same calls (`calls.py`); this file only knows how a call is sent with httpx. Workers
+do not use it (`worker.py`): httpx is for what people and programs ask now and then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, overload
+
+import httpx
+
+from tenuto import calls
+from tenuto.errors import ServerUnreachableError
+from tenuto.exchange import Answer, Call, Pause, Script, exchange
+from tenuto.wire import Page
+
+if TYPE_CHECKING:
+    from tenuto.wire import InstanceView
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+DEFAULT_SERVER = "http://127.0.0.1:8080"
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+
+
+class Blocking(Generic[P, T]):
+    """A method of `Client` that sends what `describe` describes."""
+
+    def __init__(self, describe: Callable[P, Call[T]]) -> None:
+        self.describe = describe
+
+    @overload
+    def __get__(self, client: None, owner: type[Client]) -> Self: ...
+    @overload
+    def __get__(self, client: Client, owner: type[Client]) -> Callable[P, T]: ...
+    def __get__(self, client: Client | None, owner: type[Client]) -> Self | Callable[P, T]:
+        if client is None:
+            return self
+
+        @functools.wraps(self.describe)
+        def method(*args: P.args, **kwargs: P.kwargs) -> T:
+            return client.send(self.describe(*args, **kwargs))
+
+        return method
+
+
+class BlockingPages(Generic[P, T]):
+    """A method of `Client` that goes through all pages of a list, one item after the other."""
+
+    def __init__(self, describe: Callable[P, Call[Page[T]]]) -> None:
+        self.describe = describe
+
+    @overload
+    def __get__(self, client: None, owner: type[Client]) -> Self: ...
+    @overload
+    def __get__(self, client: Client, owner: type[Client]) -> Callable[P, Iterator[T]]: ...
+    def __get__(self, client: Client | None, owner: type[Client]) -> Self | Callable[P, Iterator[T]]:
+        if client is None:
+            return self
+
+        @functools.wraps(self.describe)
+        def method(*args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+            call = self.describe(*args, **kwargs)
+            while True:
+                page = client.send(call)
+                yield from page
+                if page.next is None:
+                    return
+                call = call.after(page.next)
+
+        return method
+
+
+class Awaited(Generic[P, T]):
+    """A method of `AsyncClient` that sends what `describe` describes."""
+
+    def __init__(self, describe: Callable[P, Call[T]]) -> None:
+        self.describe = describe
+
+    @overload
+    def __get__(self, client: None, owner: type[AsyncClient]) -> Self: ...
+    @overload
+    def __get__(
+        self, client: AsyncClient, owner: type[AsyncClient]
+    ) -> Callable[P, Coroutine[Any, Any, T]]: ...
+    def __get__(
+        self, client: AsyncClient | None, owner: type[AsyncClient]
+    ) -> Self | Callable[P, Coroutine[Any, Any, T]]:
+        if client is None:
+            return self
+
+        @functools.wraps(self.describe)
+        async def method(*args: P.args, **kwargs: P.kwargs) -> T:
+            return await client.send(self.describe(*args, **kwargs))
+
+        return method
+
+
+class AwaitedPages(Generic[P, T]):
+    """A method of `AsyncClient` that goes through all pages of a list, one item after the other."""
+
+    def __init__(self, describe: Callable[P, Call[Page[T]]]) -> None:
+        self.describe = describe
+
+    @overload
+    def __get__(self, client: None, owner: type[AsyncClient]) -> Self: ...
+    @overload
+    def __get__(self, client: AsyncClient, owner: type[AsyncClient]) -> Callable[P, AsyncIterator[T]]: ...
+    def __get__(
+        self, client: AsyncClient | None, owner: type[AsyncClient]
+    ) -> Self | Callable[P, AsyncIterator[T]]:
+        if client is None:
+            return self
+
+        @functools.wraps(self.describe)
+        async def method(*args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
+            call = self.describe(*args, **kwargs)
+            while True:
+                page = await client.send(call)
+                for item in page:
+                    yield item
+                if page.next is None:
+                    return
+                call = call.after(page.next)
+
+        return method
+
+
+class Client:
+    """A server, blocking. `timeout` is per request, in seconds; `actor` is who acts are recorded under.
+
+    Raises TenutoApiError (NotFoundError, ConflictError, InvalidInputError, UnavailableError) for what the
+    server refuses, ServerUnreachableError when no answer comes. Usable as a context manager.
+    """
+
+    def __init__(
+        self,
+        base_url: str = DEFAULT_SERVER,
+        *,
+        timeout: float = 10.0,
+        retries: int = 3,
+        actor: str | None = None,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._timeout = timeout
+        self._retries = retries
+        self._pause = pause
+        self._http = httpx.Client(base_url=self.base_url, headers=_headers(actor))
+
+    deploy = Blocking(calls.deploy)
+    definitions = Blocking(calls.definitions)
+    definitions_all = BlockingPages(calls.definitions)
+    definition = Blocking(calls.definition)
+    start = Blocking(calls.start)
+    instance = Blocking(calls.instance)
+    list = Blocking(calls.list_)
+    list_all = BlockingPages(calls.list_)
+    events = Blocking(calls.events)
+    events_all = BlockingPages(calls.events)
+    history = Blocking(calls.history)
+    history_all = BlockingPages(calls.history)
+    transitions = Blocking(calls.transitions)
+    transitions_all = BlockingPages(calls.transitions)
+    state = Blocking(calls.state)
+    replay = Blocking(calls.replay)
+    signal = Blocking(calls.signal)
+    signal_by_key = Blocking(calls.signal_by_key)
+    act = Blocking(calls.act)
+    cancel = Blocking(calls.cancel)
+    terminate = Blocking(calls.terminate)
+    pause = Blocking(calls.pause)
+    resume = Blocking(calls.resume)
+    retry = Blocking(calls.retry)
+    skip = Blocking(calls.skip)
+    resolve = Blocking(calls.resolve)
+    compensate = Blocking(calls.compensate)
+    fail = Blocking(calls.fail)
+    give_up = Blocking(calls.give_up)
+    change_data = Blocking(calls.change_data)
+    migrate = Blocking(calls.migrate)
+    health = Blocking(calls.health)
+
+    def wait(self, instance_id: str, timeout: float | str | None = None) -> InstanceView:
+        """The instance once it has ended; WaitTimeoutError after `timeout` (seconds or `5m`)."""
+        return self._run(calls.until_ended(instance_id, timeout, self._retries))
+
+    def send(self, call: Call[T]) -> T:
+        """Send any call of `tenuto.calls`, with retries."""
+        return self._run(exchange(call, self._retries))
+
+    def _run(self, script: Script[T]) -> T:
+        try:
+            step = next(script)
+            while True:
+                if isinstance(step, Pause):
+                    self._pause(step.seconds)
+                    step = script.send(None)
+                    continue
+                try:
+                    response = self._http.request(**_request(step, self._timeout))
+                except httpx.TransportError as error:
+                    step = script.throw(_unreachable(error, self.base_url))
+                else:
+                    step = script.send(_answer(response))
+        except StopIteration as end:
+            value: T = end.value
+            return value
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class AsyncClient:
+    """A server, awaited; otherwise as `Client`. Usable as an asynchronous context manager."""
+
+    def __init__(
+        self,
+        base_url: str = DEFAULT_SERVER,
+        *,
+        timeout: float = 10.0,
+        retries: int = 3,
+        actor: str | None = None,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._timeout = timeout
+        self._retries = retries
+        self._pause = pause
+        self._http = httpx.AsyncClient(base_url=self.base_url, headers=_headers(actor))
+
+    deploy = Awaited(calls.deploy)
+    definitions = Awaited(calls.definitions)
+    definitions_all = AwaitedPages(calls.definitions)
+    definition = Awaited(calls.definition)
+    start = Awaited(calls.start)
+    instance = Awaited(calls.instance)
+    list = Awaited(calls.list_)
+    list_all = AwaitedPages(calls.list_)
+    events = Awaited(calls.events)
+    events_all = AwaitedPages(calls.events)
+    history = Awaited(calls.history)
+    history_all = AwaitedPages(calls.history)
+    transitions = Awaited(calls.transitions)
+    transitions_all = AwaitedPages(calls.transitions)
+    state = Awaited(calls.state)
+    replay = Awaited(calls.replay)
+    signal = Awaited(calls.signal)
+    signal_by_key = Awaited(calls.signal_by_key)
+    act = Awaited(calls.act)
+    cancel = Awaited(calls.cancel)
+    terminate = Awaited(calls.terminate)
+    pause = Awaited(calls.pause)
+    resume = Awaited(calls.resume)
+    retry = Awaited(calls.retry)
+    skip = Awaited(calls.skip)
+    resolve = Awaited(calls.resolve)
+    compensate = Awaited(calls.compensate)
+    fail = Awaited(calls.fail)
+    give_up = Awaited(calls.give_up)
+    change_data = Awaited(calls.change_data)
+    migrate = Awaited(calls.migrate)
+    health = Awaited(calls.health)
+
+    async def wait(
+        self,
+        instance_id: str,
+        timeout: float | str | None = None,  # noqa: ASYNC109 - the server is told it, too
+    ) -> InstanceView:
+        """The instance once it has ended; WaitTimeoutError after `timeout` (seconds or `5m`)."""
+        return await self._run(calls.until_ended(instance_id, timeout, self._retries))
+
+    async def send(self, call: Call[T]) -> T:
+        """Send any call of `tenuto.calls`, with retries."""
+        return await self._run(exchange(call, self._retries))
+
+    async def _run(self, script: Script[T]) -> T:
+        try:
+            step = next(script)
+            while True:
+                if isinstance(step, Pause):
+                    await self._pause(step.seconds)
+                    step = script.send(None)
+                    continue
+                try:
+                    response = await self._http.request(**_request(step, self._timeout))
+                except httpx.TransportError as error:
+                    step = script.throw(_unreachable(error, self.base_url))
+                else:
+                    step = script.send(_answer(response))
+        except StopIteration as end:
+            value: T = end.value
+            return value
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+def _headers(actor: str | None) -> dict[str, str]:
+    return {"Accept": "application/json"} | ({} if actor is None else {"Tenuto-Actor": actor})
+
+
+def _request(call: Call[Any], timeout: float) -> dict[str, Any]:
+    return {
+        "method": call.method,
+        "url": call.path,
+        "params": list(call.query),
+        "content": call.body,
+        "headers": dict(call.headers),
+        "timeout": httpx.Timeout(timeout, read=timeout + call.held_s),
+    }
+
+
+def _answer(response: httpx.Response) -> Answer:
+    try:
+        body = response.json() if response.content else None
+    except ValueError:
+        body = (
+            {"title": response.reason_phrase, "detail": response.text[:500]}
+            if response.is_error
+            else response.text
+        )
+    wait = response.headers.get("Retry-After", "")
+    return Answer(response.status_code, body, float(wait) if wait.isdigit() else 0.0)
+
+
+def _unreachable(error: httpx.TransportError, url: str) -> ServerUnreachableError:
+    cause = str(error) or type(error).__name__
+    return ServerUnreachableError(url, cause, maybe_done=not isinstance(error, _NOT_SENT))

@@ -1,0 +1,161 @@
+"""The shapes that cross the wire, as plain dicts with the wire's own camelCase keys.
+
+Fields may be absent rather than null, so every shape is partial: read with `.get` what may be missing.
+Times are RFC 3339 text in UTC; `…Ms` are integer milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypedDict, TypeVar
+
+Status = Literal["pending", "running", "waiting", "completed", "failed", "compensating"]
+Outcome = Literal[
+    "succeeded", "failed", "compensated", "cancelled", "timed_out", "terminated", "compensation_failed"
+]
+ENDED: frozenset[str] = frozenset({"completed", "failed"})
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a list. Iterating gives this page's items; `next` is the cursor of the following page, if
+    any.
+    """
+
+    items: list[T]
+    next: str | None = None
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+class Finding(TypedDict, total=False):
+    """One remark of the verification of a definition."""
+
+    code: str
+    severity: Literal["error", "warning", "info"]
+    message: str
+    line: int
+    column: int
+    step: str
+    fix: str
+
+
+class DefinitionView(TypedDict, total=False):
+    """A deployed version of a definition; `findings` are the warnings it was deployed with."""
+
+    name: str
+    version: str
+    hash: str
+    deployedAt: str
+    source: str
+    document: dict[str, Any]
+    findings: list[Finding]
+
+
+class ErrorView(TypedDict, total=False):
+    """Why a step or an instance failed."""
+
+    type: str
+    message: str
+    step: str
+    code: str
+    retryable: bool
+    retryCount: int
+    timestamp: str
+    details: dict[str, Any]
+
+
+class ExecutionView(TypedDict, total=False):
+    """One entry of an instance's history: an execution of a step."""
+
+    execution: str
+    stepId: str
+    stepName: str
+    status: Literal["started", "completed", "failed", "compensated"]
+    attempt: int
+    input: Any
+    output: Any
+    error: ErrorView
+    startedAt: str
+    completedAt: str
+    durationMs: int
+
+
+class InstanceView(TypedDict, total=False):
+    """An instance as it is now, or as it was at an earlier version."""
+
+    id: str
+    definitionName: str
+    definitionVersion: str
+    correlationId: str | None
+    status: Status
+    outcome: Outcome | None
+    waitingFor: list[Any]
+    businessStatus: str | None
+    currentStep: str | None
+    completedSteps: list[str]
+    pendingSteps: list[str]
+    completedCompensableSteps: list[str]
+    data: dict[str, Any]
+    lastError: ErrorView | None
+    result: Any
+    labels: dict[str, str]
+    priority: str | int
+    paused: bool
+    version: int
+    createdAt: str
+    startedAt: str | None
+    completedAt: str | None
+    timeoutAt: str | None
+    history: list[ExecutionView]
+
+
+class EventView(TypedDict, total=False):
+    """One event of an instance's log; `version` counts from 1."""
+
+    version: int
+    type: str
+    at: str
+    payload: dict[str, Any]
+
+
+# The keyword `from` cannot be a field of a class, hence the functional form.
+TransitionView = TypedDict(
+    "TransitionView",
+    {"instanceId": str, "version": int, "from": str, "to": str, "reason": str, "timestamp": str, "at": str},
+    total=False,
+)
+
+
+class SignalView(TypedDict, total=False):
+    """What became of a signal; by key, `instances` are those that took it."""
+
+    signalId: str
+    status: str
+    instances: list[str]
+
+
+class Task(TypedDict, total=False):
+    """One attempt of a step, handed to a worker."""
+
+    token: str
+    instanceId: str
+    execution: str
+    step: str
+    activity: str
+    attempt: int
+    input: Any
+    idempotencyKey: str
+    leaseExpiresAt: str
+    deadlineAt: str | None
+    heartbeatMs: int | None
+    progress: Any
+    priority: str | int
+    traceparent: str | None

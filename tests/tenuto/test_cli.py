@@ -1,0 +1,411 @@
+"""The command line: what it asks, what it prints, how it fails; its help is quick and has examples."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from tenuto.cli.app import app
+from tests.tenuto.fake_server import Answers, answering
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
+EXPECTED = [
+    "dev",
+    "serve",
+    "worker",
+    "deploy",
+    "start",
+    "list",
+    "show",
+    "history",
+    "events",
+    "transitions",
+    "replay",
+    "signal",
+    "cancel",
+    "terminate",
+    "pause",
+    "resume",
+    "retry",
+    "skip",
+    "resolve",
+    "demo",
+]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Answers]:
+    with answering() as answers:
+        monkeypatch.setenv("TENUTO_SERVER", answers.url)
+        yield answers
+
+
+def run(*arguments: str, stdin: str | None = None, code: int = 0) -> tuple[str, str]:
+    """stdout and stderr of one command that must end with `code`."""
+    result = CliRunner().invoke(app, list(arguments), input=stdin)
+    assert result.exit_code == code, (result.output, result.exception)
+    if result.exception is not None:
+        assert isinstance(result.exception, SystemExit)  # anything else would be a traceback
+    return result.stdout, result.stderr
+
+
+# --- help
+
+
+def test_every_command_of_the_reference_exists() -> None:
+    assert sorted(EXPECTED) == COMMANDS
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_help_has_an_example_and_a_json_option(name: str) -> None:
+    out, _ = run(name, "--help")
+    assert re.search(rf"Example: tenuto {name}\b", out)
+    assert "--json" in out
+
+
+def test_help_imports_nothing_heavy(record_property: Any) -> None:
+    """The time is reported, not asserted: machines differ. What makes it long is asserted."""
+    program = (
+        "import sys; from tenuto.cli import main\n"
+        "try: main()\n"
+        "finally: print(*sorted({m.partition('.')[0] for m in sys.modules}), file=sys.stderr)\n"
+    )
+    began = time.monotonic()
+    ran = subprocess.run(
+        [sys.executable, "-c", program, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    record_property("help_ms", round((time.monotonic() - began) * 1000))
+    assert "tenuto demo" in ran.stdout
+    heavy = {"aiohttp", "httpx", "rich", "pydantic", "api", "engine", "domain", "asyncio"}
+    assert heavy.isdisjoint(ran.stderr.split())
+
+
+# --- asking
+
+
+def test_start_reads_its_input_from_text_a_file_or_stdin(server: Answers, tmp_path: Path) -> None:
+    file = tmp_path / "in.json"
+    file.write_text('{"n": 2}', encoding="utf-8")
+    for source, stdin in (('{"n": 1}', None), (f"@{file}", None), ("-", '{"n": 3}')):
+        server.answer({"id": "0-1", "status": "completed", "result": {"ok": True}}, status=201)
+        out, _ = run("start", "order", "--input", source, "--wait", "5s", "--label", "a=b", stdin=stdin)
+        assert out.startswith("0-1 is completed.")
+        assert '"ok": true' in out
+    assert [got.body["input"]["n"] for got in server.got] == [1, 2, 3]
+    assert server.got[0].body["labels"] == {"a": "b"}
+    assert server.got[0].query == [("wait", "5s")]
+
+
+def test_list_is_a_table_for_people_and_the_wire_for_programs(server: Answers) -> None:
+    view = {"id": "0-0199aa", "definitionName": "order", "definitionVersion": "1", "status": "waiting"}
+    for _ in range(2):
+        server.answer({"instances": [view], "next": "c2"})
+    out, _ = run("list", "--status", "waiting", "--status", "running")
+    assert "0-0199aa" in out
+    assert "order 1" in out
+    assert "--cursor c2" in out
+    assert server.got[0].query == [("status", "waiting"), ("status", "running")]
+    out, _ = run("list", "--json")
+    assert json.loads(out) == {"instances": [view], "next": "c2"}
+
+
+def test_all_follows_every_page(server: Answers) -> None:
+    server.answer({"events": [{"version": 1, "type": "InstanceStarted"}], "next": "c"})
+    server.answer(
+        {"events": [{"version": 2, "type": "StatusChanged", "payload": {"to": "[bold]"}}], "next": None}
+    )
+    out, _ = run("events", "0-1", "--all")
+    assert out.index("InstanceStarted") < out.index("StatusChanged")
+    assert "[bold]" in out  # what users wrote is text, not markup
+
+
+def test_show_reads_now_and_the_past(server: Answers) -> None:
+    history = [
+        {
+            "execution": "charge#1",
+            "stepName": "Charge",
+            "status": "failed",
+            "error": {"type": "E", "message": "no"},
+        }
+    ]
+    server.answer({"id": "0-1", "status": "running", "data": {"a": 1}, "history": history})
+    out, _ = run("show", "0-1", "--history")
+    assert "charge#1" in out
+    assert "E no" in out
+    assert '"a": 1' in out
+    server.answer({"id": "0-1", "version": 3}).answer({"id": "0-1"})
+    run("show", "0-1", "--version", "3", "--json")
+    run("show", "0-1", "--at", "2026-01-01T00:00:00Z")
+    assert [(got.path, got.query) for got in server.got] == [
+        ("/v1/instances/0-1", [("include", "history")]),
+        ("/v1/instances/0-1/state", [("version", "3")]),
+        ("/v1/instances/0-1/state", [("at", "2026-01-01T00:00:00Z")]),
+    ]
+
+
+def test_history_and_transitions_are_timelines(server: Answers) -> None:
+    server.answer({"history": [{"execution": "ship#1", "status": "completed", "durationMs": 12500}]})
+    out, _ = run("history", "0-1")
+    assert re.search(r"ship#1.*completed.*12\.5 s", out)
+    server.answer(
+        {"transitions": [{"at": "2026-01-01", "from": "running", "to": "waiting", "reason": "approval"}]}
+    )
+    out, _ = run("transitions", "0-1")
+    assert re.search(r"running\s+waiting\s+approval", out)
+    server.answer({"transitions": [], "next": None})
+    assert run("transitions", "0-1")[0] == "No transitions.\n"
+
+
+@pytest.mark.parametrize("act", ["cancel", "terminate", "pause", "resume", "retry", "skip", "resolve"])
+def test_acts_send_reason_and_actor(server: Answers, act: str) -> None:
+    server.answer({"status": "running"})
+    out, _ = run(act, "0-1", "--reason", "because", "--actor", "ada")
+    (got,) = server.got
+    assert (got.path, got.body) == (f"/v1/instances/0-1/{act}", {"reason": "because"})
+    assert got.headers["Tenuto-Actor"] == "ada"
+    assert "0-1 is running" in out
+
+
+def test_signals_go_to_an_instance_or_to_a_key(server: Answers) -> None:
+    server.answer({"status": "accepted"}).answer({"instances": ["0-1"]})
+    run("signal", "0-1", "approval", "--payload", '{"decision": "approved"}', "--id", "s1")
+    out, _ = run("signal", "o-1", "approval", "--by-key", "--all", "--json")
+    assert json.loads(out) == {"instances": ["0-1"]}
+    assert server.got[0].body == {"signalId": "s1", "payload": {"decision": "approved"}}
+    assert server.got[1].path == "/v1/signals/approval"
+    assert server.got[1].body["correlationId"] == "o-1"
+
+
+def test_replay_fails_when_the_log_differs(server: Answers) -> None:
+    server.answer({"equal": True}).answer({"equal": False, "version": 4})
+    assert "exactly" in run("replay", "0-1")[0]
+    assert json.loads(run("replay", "0-1", code=1)[0])["version"] == 4
+
+
+# --- deploying
+
+
+def test_deploy_prints_warnings_as_compilers_do(server: Answers, tmp_path: Path) -> None:
+    file = tmp_path / "order.yaml"
+    file.write_text("name: order\nsteps: []\n", encoding="utf-8")
+    warning = {
+        "code": "W7",
+        "severity": "warning",
+        "message": "no timeout",
+        "line": 4,
+        "column": 9,
+        "fix": "add one",
+    }
+    server.answer({"name": "order", "version": "3", "findings": [warning]}, status=201)
+    out, err = run("deploy", str(file))
+    assert out == "order version 3 is deployed.\n"
+    assert err == f"{file}:4:9: warning W7: no timeout\n    fix: add one\n"
+
+
+def test_a_refused_definition_prints_its_findings_and_fails(server: Answers, tmp_path: Path) -> None:
+    file = tmp_path / "order.yaml"
+    file.write_text("name: order\nsteps: []\n", encoding="utf-8")
+    finding = {"code": "E3", "severity": "error", "message": "unknown step 'x'", "line": 2, "column": 1}
+    for _ in range(2):
+        server.problem(422, "The definition was refused: 1 error", findings=[finding])
+    out, err = run("deploy", str(file), code=1)
+    assert out == ""
+    assert err.splitlines() == [
+        f"{file}:2:1: error E3: unknown step 'x'",
+        "Error: The definition was refused: 1 error",
+    ]
+    _, err = run("deploy", str(file), "--json", code=1)
+    assert json.loads(err)["findings"] == [finding]
+
+
+# --- failing
+
+
+def test_a_refusal_is_one_line_or_one_object(server: Answers) -> None:
+    for _ in range(2):
+        server.problem(404, "No instance '0-9' exists.")
+    assert run("show", "0-9", code=1) == ("", "Error: No instance '0-9' exists.\n")
+    _, err = run("show", "0-9", "--json", code=1)
+    assert json.loads(err)["status"] == 404
+
+
+def test_no_server_says_what_to_do_next() -> None:
+    _, err = run("list", "--server", "http://127.0.0.1:9", code=1)
+    assert "tenuto dev" in err
+    assert err.count("\n") == 1
+    _, err = run("list", "--server", "http://127.0.0.1:9", "--json", code=1)
+    assert json.loads(err)["type"] == "ServerUnreachableError"
+
+
+def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
+    _, err = run("deploy", str(tmp_path / "none.yaml"), code=1)
+    assert err == f"Error: {tmp_path / 'none.yaml'}: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["cancel", "0-1"],
+        ["start", "order", "--input", "{"],
+        ["start", "order", "--label", "x"],
+        ["show", "0-1", "--at", "x", "--version", "1"],
+        ["show", "0-1", "--history", "--version", "1"],
+        ["unheard-of"],
+    ],
+)
+def test_wrong_usage_is_two(arguments: list[str]) -> None:
+    out, err = run(*arguments, code=2)
+    assert out == ""
+    assert "Usage:" in err
+
+
+# --- processes
+
+
+class FakeModule(types.ModuleType):
+    """A module whose `main` keeps how it was called."""
+
+    def __init__(self, name: str, code: int) -> None:
+        super().__init__(name)
+        self.calls: list[Any] = []
+        self._code = code
+
+    def main(self, *args: Any, **kwargs: Any) -> int:
+        self.calls.append(kwargs or args)
+        return self._code
+
+
+def fake(monkeypatch: pytest.MonkeyPatch, name: str, code: int = 0) -> FakeModule:
+    module = FakeModule(name, code)
+    monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(sys, "path", ["a-folder-of-the-users", *sys.path])
+    return module
+
+
+def test_dev_starts_the_server_with_its_own_database(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    server = fake(monkeypatch, "api.server", code=3)
+    file = tmp_path / "order.yaml"
+    file.touch()
+    out, _ = run(
+        "dev", "--port", "9000", "--home", str(tmp_path), "--service", "payments=http://p?x=1",
+        "--deploy", str(file),
+        code=3,
+    )  # fmt: skip
+    assert server.calls == [
+        {
+            "host": "127.0.0.1",
+            "port": 9000,
+            "database_url": None,
+            "home": tmp_path,
+            "services": {"payments": "http://p?x=1"},
+            "deploy": [file],
+        }
+    ]
+    assert "http://127.0.0.1:9000" in out
+    assert sys.path[0] == str(ROOT)  # before a folder of the user's that may hold an `api`
+
+
+def test_serve_wants_a_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = fake(monkeypatch, "api.server")
+    monkeypatch.delenv("TENUTO_DATABASE_URL", raising=False)
+    _, err = run("serve", code=1)
+    assert "tenuto dev" in err
+    out, _ = run("serve", "--database-url", "postgresql://db/x", "--json")
+    assert json.loads(out)["url"] == "http://127.0.0.1:8080"
+    assert [call["database_url"] for call in server.calls] == ["postgresql://db/x"]
+
+
+def test_dev_refuses_a_file_that_is_not_there_before_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = fake(monkeypatch, "api.server")
+    _, err = run("dev", "--deploy", "none.yaml", code=1)
+    assert "none.yaml" in err
+    assert server.calls == []
+
+
+def test_demo_runs_the_example(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = fake(monkeypatch, "examples.order.demo")
+    run("demo", "--json")
+    assert program.calls == [(True,)]
+
+
+def test_an_installation_without_the_server_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setitem(sys.modules, "api.server", None)
+    _, err = run("dev", code=1)
+    assert "install tenuto again" in err
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("no_such_module_here", "no module no_such_module_here"),
+        ("json:nothing", "has no nothing"),
+        ("json", "holds no activities"),
+        ("json:dumps", "holds no activities"),
+    ],
+)
+def test_a_worker_without_activities_says_so(
+    monkeypatch: pytest.MonkeyPatch, target: str, words: str
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    _, err = run("worker", target, code=1)
+    assert words in err
+    assert err.count("\n") == 1
+
+
+def test_a_module_that_breaks_on_import_says_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "broken_shop.py").write_text("x = 1\nraise KeyError('stock')\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    _, err = run("worker", "broken_shop", code=1)
+    assert "broken_shop.py:2: KeyError: 'stock'" in err
+    assert err.count("\n") == 1
+
+
+def test_an_error_nobody_foresaw_is_one_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = fake(monkeypatch, "api.server")
+
+    def explode(**_: Any) -> int:
+        raise RuntimeError("port\nis taken")
+
+    monkeypatch.setattr(module, "main", explode)
+    _, err = run("dev", code=1)
+    assert err == "Error: RuntimeError: port is taken (TENUTO_TRACEBACK=1 shows where)\n"
+
+
+def test_a_worker_runs_the_activities_it_finds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "found_shop.py").write_text(
+        "from tenuto import Worker, activity\n"
+        "@activity(queue='warehouse')\n"
+        "def pack(x: dict): ...\n"
+        "@activity\n"
+        "def ship(x: dict): ...\n"
+        "mine = Worker(activities=[ship], name='mine')\n",
+        encoding="utf-8",
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr("tenuto.worker.Worker.run_forever", lambda _: None)
+    out, _ = run("worker", "found_shop", "--queue", "dock", "--name", "w1", "--json")
+    assert json.loads(out)["queues"] == ["dock", "warehouse"]
+    out, _ = run("worker", "found_shop:pack")
+    assert "serves warehouse" in out
+    out, _ = run("worker", "found_shop:mine", "--json")
+    assert json.loads(out)["worker"] == "mine"

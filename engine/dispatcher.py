@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from domain.calls import Answer, Connector, Failed, ServiceCall
 from domain.errors import TenutoError
-from engine.messages import Poll, PollAnswer, ResultStatus, Task, TaskResult
+from engine.messages import BeatReport, Poll, PollAnswer, ResultStatus, Task, TaskResult
 from engine.ports import Clock
 from engine.sessions import ENGINE_PREFIX
 
@@ -42,6 +42,7 @@ class Dispatcher:
         self._poll = poll
         self._report = report
         self._calls: set[asyncio.Task[None]] = set()
+        self._beating: set[str] = set()  # Tokens of calls under way whose step wants heartbeats.
         self._room = asyncio.Event()
 
     async def run(self) -> None:
@@ -64,6 +65,10 @@ class Dispatcher:
             call.cancel()
         await self._connector.close()
 
+    def beats(self) -> list[BeatReport]:
+        """A service that is called does not beat: that its connection stands is the sign of life."""
+        return [BeatReport(token=token) for token in self._beating]
+
     async def _next_tasks(self) -> list[Task]:
         poll = Poll(
             worker=self.worker,
@@ -84,7 +89,13 @@ class Dispatcher:
         self._room.set()
 
     async def _call(self, task: Task) -> None:
-        await self._say(_result_of(task, await self._connector.call(_service_call(task))))
+        if task.heartbeat_ms is not None:
+            self._beating.add(task.token)
+        try:
+            answer = await self._connector.call(_service_call(task))
+        finally:
+            self._beating.discard(task.token)
+        await self._say(_result_of(task, answer))
 
     async def _say(self, result: TaskResult) -> None:
         """Until it is stored: a result is never lost while this process lives."""

@@ -111,11 +111,10 @@ class Engine:
         await self._sessions.give_grace()
         await self._upkeep.scan()
         self._running = asyncio.create_task(self._loop.run())
-        self._tasks = [asyncio.create_task(self._upkeep.run())]
+        self._tasks = [asyncio.create_task(self._upkeep.run(self._beat))]
         for dispatcher in self._dispatchers:
             await self._sessions.touch(dispatcher.session, dispatcher.worker)
             self._tasks.append(asyncio.create_task(dispatcher.run()))
-            self._tasks.append(asyncio.create_task(self._keep_alive(dispatcher)))
 
     async def stop(self, grace_seconds: float = 5.0) -> None:
         """Takes nothing new, lets calls under way end within the grace, and gives its leases back."""
@@ -297,7 +296,7 @@ class Engine:
         for event in self._ends.get(instance_id, ()):
             event.set()
 
-    async def _keep_alive(self, dispatcher: Dispatcher) -> None:
-        while True:
-            await self._sessions.touch(dispatcher.session, dispatcher.worker)
-            await self.clock.sleep(min(1.0, self.options.lease_seconds / 5))
+    async def _beat(self) -> None:
+        """The dispatchers' own sign of life."""
+        for dispatcher in self._dispatchers:
+            await self._workers.heartbeat(dispatcher.session, dispatcher.worker, dispatcher.beats())

@@ -46,10 +46,11 @@ class Upkeep:
         self._tokens = tokens
         self._started_at = clock.now()
 
-    async def run(self) -> None:
+    async def run(self, beat: Callable[[], Awaitable[None]]) -> None:
         """All of it, until cancelled. A fault of one round is logged, and the next round comes."""
         renewal = min(1.0, self._sessions.lease.total_seconds() / 5)
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._every(renewal, beat))
             group.create_task(self._every(renewal, self._sessions.save))
             group.create_task(self._every(max(renewal, 0.1), self.end_lost_sessions))
             group.create_task(self._every(SEARCH_SECONDS, self.search))

@@ -25,34 +25,34 @@ def install(connections: Connections) -> None:
     """Raises SchemaTooNewError, StoreUnavailableError, or psycopg's own error when the role may not create
     it."""
     with connections.get_connection() as connection:
-        found = _version(connection)
+        found = _version(connection, connections.schema)
         if found is None:
             with connection.transaction():
                 connection.execute("SELECT pg_advisory_xact_lock(%s)", (connections.advisory_key("install"),))
-                found = _version(connection)  # Another process may have been first.
+                found = _version(connection, connections.schema)  # Another process may have been first.
                 if found is None:
                     found = _create(connection, connections.schema)
     if found > SCHEMA_VERSION:
         raise SchemaTooNewError(schema=connections.schema, found=found, known=SCHEMA_VERSION)
 
 
-def _version(connection: StoreConnection) -> int | None:
-    """Of the schema that search_path names; None when it is not installed."""
+def _version(connection: StoreConnection, schema: str) -> int | None:
+    """None when the schema is not installed. Reads the catalogue's tables: name lookups (`to_regclass`,
+    search_path) would not hear of what another session did while this one waited for the lock."""
     with connection.cursor(row_factory=scalar_row) as cursor:
-        if cursor.execute("SELECT to_regclass('settings')").fetchone() is None:
+        settings = """
+            SELECT count(*) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+            WHERE n.nspname = %s AND c.relname = 'settings'"""
+        if not cursor.execute(settings, (schema,)).fetchone():
             return None
         version: int | None = cursor.execute("SELECT schema_version FROM settings").fetchone()
         return version
 
 
 def _create(connection: StoreConnection, schema: str) -> int:
-    exists = connection.execute("SELECT to_regnamespace(%s)::text AS name", (_quoted(schema),)).fetchone()
-    if exists is None or exists["name"] is None:
+    found = connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", (schema,))
+    if not found.rowcount:  # CREATE SCHEMA IF NOT EXISTS would ask for rights that are not needed.
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
     connection.execute(SCHEMA)
     connection.execute("INSERT INTO settings (schema_version) VALUES (%s)", (SCHEMA_VERSION,))
     return SCHEMA_VERSION
-
-
-def _quoted(schema: str) -> str:
-    return sql.Identifier(schema).as_string()

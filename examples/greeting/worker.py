@@ -1,6 +1,6 @@
 """A worker in ten lines: it asks Tenuto for work, does it, and reports.
 
-    python -m examples.greeting.worker
+python -m examples.greeting.worker
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from examples.order.scenes import SCENES, DemoFailedError, Play
 from examples.order.stage import Stage, StageError
 from examples.order.telling import Teller, say
 from tenuto import Client
-from tenuto.errors import TenutoError
+from tenuto.errors import TenutoClientError
 
 DEFINITION = Path(__file__).with_name("order.yaml")
 
@@ -30,7 +30,7 @@ def main(as_json: bool = False) -> int:
     try:
         with Stage() as stage:
             play = _play(stage, teller)
-    except (DemoFailedError, StageError, TenutoError) as failure:
+    except (DemoFailedError, StageError, TenutoClientError) as failure:
         teller.line(f"\nThe demo failed: {failure}")
         if as_json:
             print(json.dumps({"ok": False, "failure": str(failure)}))

@@ -105,7 +105,7 @@ def recovers(play: Play) -> None:
     play.expect(view["outcome"] == "succeeded", "the order succeeds in the end")
     failures = play.of_type(view["id"], "StepFailed")
     play.expect(len(failures) == 2, "after two failures")
-    calls = [c for c in play.stage.calls() if c["instance"] == view["id"] and c["path"] == "reserve"]
+    calls = [c for c in play.stage.calls() if c["instance"] == view["id"] and c["step"] == "reserve"]
     play.expect(len(calls) == 3 and len({c["key"] for c in calls}) == 1, "three calls under one key")
 
 

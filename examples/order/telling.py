@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, TextIO
 
 Payload = Mapping[str, Any]
+LONGEST = 90  # Characters of an output.
 
 
 class Teller:
@@ -47,6 +48,11 @@ def say(kind: str, payload: Payload) -> str | None:
     return None if words is None else words(payload)
 
 
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
 def _failed(event: Payload) -> str:
     again = f", tried again at {event['retryAt'][11:23]}" if "retryAt" in event else ", for good"
     return f"{event['execution']} failed: {event['error']['type']}: {event['error']['message']}{again}"
@@ -68,7 +74,7 @@ WORDS: dict[str, Callable[[Payload], str]] = {
     ),
     "StatusChanged": _status,
     "StepStarted": lambda e: f"{e['execution']} taken by {e['worker']}, attempt {e['attempt']}",
-    "StepCompleted": lambda e: f"{e['execution']} done: {json.dumps(e.get('output'))[:90]}",
+    "StepCompleted": lambda e: f"{e['execution']} done: {_short(e.get('output'))}",
     "StepFailed": _failed,
     "DecisionMade": lambda e: f"{e['execution']} chose {e['next']}",
     "WaitStarted": _waits,
@@ -77,6 +83,6 @@ WORDS: dict[str, Callable[[Payload], str]] = {
     "CompensationStarted": lambda e: (
         f"undoing {', '.join(e['executions']) or 'nothing'}: {e.get('reason', '')}"
     ),
-    "Compensated": lambda e: f"{e['undoes']} undone: {json.dumps(e.get('output'))[:80]}",
+    "Compensated": lambda e: f"{e['undoes']} undone: {_short(e.get('output'))}",
     "AlertRaised": lambda e: f"ALERT {e['message']}",
 }

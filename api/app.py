@@ -1,0 +1,28 @@
+"""The HTTP application: routes, refusals, and the document of both. What it talks to is handed in."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from api import openapi, problems
+from api.routes import TABLES
+from api.wiring import Wiring
+
+
+def create_app(wiring: Wiring | None = None) -> FastAPI:
+    """The application over one server's parts; without any it can only be documented."""
+    app = FastAPI(
+        title="Tenuto",
+        version="1",
+        summary="An event-sourced workflow orchestrator.",
+        description=openapi.DESCRIPTION,
+        openapi_url="/openapi.json",
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+    )
+    problems.install(app)
+    for table in TABLES:
+        table.install(app)
+    openapi.install(app)
+    app.state.wiring = wiring
+    return app

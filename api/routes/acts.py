@@ -1,0 +1,261 @@
+"""What a person may do to an instance. Each act needs a reason, is an event, and is answered with the instance.
+
+An act repeated changes nothing; an impossible one is 409. `If-Match` refuses to act on an instance that has changed
+since it was read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api import bodies
+from api.bodies import ActBody, DataBody, ResolveBody, StepActBody
+from api.errors import AmbiguousExecutionError, UnknownAlertError
+from api.reading import refuse_other_version, state_of, view_of
+from api.routes import examples
+from api.routing import ACTOR, Routes
+from api.wiring import caller_of, etag, reply, wiring_of
+from domain.commands import (
+    AcknowledgeAlert,
+    CancelInstance,
+    ChangeData,
+    Command,
+    PauseInstance,
+    ResolveStep,
+    ResumeInstance,
+    RetryStep,
+    SkipStep,
+    TerminateInstance,
+    UndoInstance,
+)
+from domain.errors import UnknownExecutionError
+from domain.state import State, Stuck
+from engine.messages import Envelope
+
+routes = Routes("acts")
+
+HEADERS = (*ACTOR, "If-Match")
+STEP_EXAMPLE = examples.REASON | {"execution": "ship#1"}
+
+
+def _act(
+    name: str, *, body: type[ActBody] = ActBody, example: Any = None
+) -> Callable[[Callable[[Request, str], Awaitable[Response]]], Callable[[Request, str], Awaitable[Response]]]:
+    return routes.add(
+        "POST",
+        f"/v1/instances/{{instance_id}}/{name}",
+        answers={200: examples.INSTANCE},
+        body=body,
+        example=example or examples.REASON,
+        problems=(404, 409, 412, 413, 415),
+        headers=HEADERS,
+    )
+
+
+@_act("cancel")
+async def cancel_instance(request: Request, instance_id: str) -> Response:
+    """Cancel an instance.
+
+    What was done is undone, in reverse order; then it ends as cancelled.
+    """
+    return await _plainly(request, instance_id, CancelInstance)
+
+
+@_act("terminate")
+async def terminate_instance(request: Request, instance_id: str) -> Response:
+    """End an instance at once.
+
+    Nothing is undone: the effects of completed steps stand, and `standing` names them.
+    """
+    return await _plainly(request, instance_id, TerminateInstance)
+
+
+@_act("compensate")
+async def compensate_instance(request: Request, instance_id: str) -> Response:
+    """Undo everything, then end.
+
+    As after a failure: the steps that completed are undone in reverse order.
+    """
+    return await _plainly(request, instance_id, UndoInstance)
+
+
+@_act("pause")
+async def pause_instance(request: Request, instance_id: str) -> Response:
+    """Pause an instance.
+
+    Nothing new is handed out; timers run on.
+    """
+    return await _plainly(request, instance_id, PauseInstance)
+
+
+@_act("resume")
+async def resume_instance(request: Request, instance_id: str) -> Response:
+    """Go on after a pause."""
+    return await _plainly(request, instance_id, ResumeInstance)
+
+
+@_act("retry", body=StepActBody, example=STEP_EXAMPLE)
+async def retry_step(request: Request, instance_id: str) -> Response:
+    """Try a step again.
+
+    One that waits for a person (so may an undo), with a fresh budget of attempts. `execution` may be left out when only
+    one waits.
+    """
+    return await _on_step(request, instance_id, RetryStep, undo=None)
+
+
+@_act("skip", body=StepActBody, example=STEP_EXAMPLE)
+async def skip_step(request: Request, instance_id: str) -> Response:
+    """Go on without a step.
+
+    As if the step that waits for a person had nothing to do.
+    """
+    return await _on_step(request, instance_id, SkipStep, undo=False)
+
+
+@_act("give-up", body=StepActBody, example=examples.REASON | {"execution": "ship#1/undo"})
+async def give_up_undo(request: Request, instance_id: str) -> Response:
+    """Give up an undo.
+
+    The undo that waits for a person is not tried again; the effect stands, and the rollback goes on.
+    """
+    return await _on_step(request, instance_id, SkipStep, undo=True)
+
+
+@_act("fail", body=StepActBody, example=STEP_EXAMPLE)
+async def fail_step(request: Request, instance_id: str) -> Response:
+    """Let a step that waits for a person fail for good.
+
+    The instance ends at once, as `terminate` ends it: failed, and nothing is undone. To undo, `compensate`.
+    """
+    body, _ = await bodies.read(request, StepActBody)
+    state = await state_of(request, instance_id)
+    _stuck(state, body, undo=False)
+    return await _do(request, state, body, lambda envelope: TerminateInstance(**envelope))
+
+
+@_act("resolve", body=ResolveBody, example=STEP_EXAMPLE | {"output": {"trackingNumber": "T-1"}})
+async def resolve_step(request: Request, instance_id: str) -> Response:
+    """Say what a step should have answered.
+
+    The step that waits for a person completes with `output`.
+    """
+    body, raw = await bodies.read(request, ResolveBody)
+    bodies.check_payload(body.output, "The output", raw)
+    state = await state_of(request, instance_id)
+    return await _do(
+        request,
+        state,
+        body,
+        lambda envelope: ResolveStep(
+            **envelope, execution=_stuck(state, body, undo=None), output=body.output
+        ),
+    )
+
+
+@_act("data", body=DataBody, example=examples.REASON | {"data": {"shippingAddress": {"city": "Bremen"}}})
+async def change_data(request: Request, instance_id: str) -> Response:
+    """Change an instance's data.
+
+    `data` is merged into it, key by key at the top level.
+    """
+    body, raw = await bodies.read(request, DataBody)
+    bodies.check_payload(body.data, "The data", raw)
+    state = await state_of(request, instance_id)
+    return await _do(request, state, body, lambda envelope: ChangeData(**envelope, data=body.data))
+
+
+@routes.add(
+    "POST",
+    "/v1/alerts/{alert_id:path}/acknowledge",
+    answers={200: examples.INSTANCE},
+    body=ActBody,
+    example=examples.REASON,
+    problems=(404, 409, 412, 413, 415),
+    headers=HEADERS,
+)
+async def acknowledge_alert(request: Request, alert_id: str) -> Response:
+    """Acknowledge an alert.
+
+    An alert's id here is `<instance>/<alertId>`, for example `0-0193…/ship%231/failed`. Answered with its instance.
+    """
+    instance_id, _, name = alert_id.partition("/")
+    body, _ = await bodies.read(request, ActBody)
+    state = await state_of(request, instance_id)
+    if name not in state.alerts:
+        raise UnknownAlertError(instance_id=instance_id, alert_id=name)
+    return await _do(request, state, body, lambda envelope: AcknowledgeAlert(**envelope, alert_id=name))
+
+
+async def _plainly(request: Request, instance_id: str, kind: type[Command]) -> Response:
+    """An act on the whole instance, which needs a reason and no more."""
+    body, _ = await bodies.read(request, ActBody)
+    state = await state_of(request, instance_id)
+    return await _do(request, state, body, lambda envelope: kind(**envelope))
+
+
+async def _on_step(
+    request: Request, instance_id: str, kind: type[RetryStep | SkipStep], *, undo: bool | None
+) -> Response:
+    body, _ = await bodies.read(request, StepActBody)
+    state = await state_of(request, instance_id)
+    execution = _stuck(state, body, undo=undo)
+    return await _do(request, state, body, lambda envelope: kind(**envelope, execution=execution))
+
+
+async def _do(
+    request: Request, state: State, body: ActBody, make: Callable[[dict[str, Any]], Command]
+) -> Response:
+    """Acts, and answers the instance as it is after it. `make` is given the envelope, actor and reason included."""
+    refuse_other_version(request, state)
+    engine, caller = wiring_of(request).engine, caller_of(request, body.actor)
+
+    def command(env: Envelope) -> Command:
+        return make(
+            {
+                "at": env.at,
+                "command_id": env.command_id,
+                "entropy": env.entropy,
+                "actor": caller.actor,
+                "reason": body.reason,
+                "request_id": caller.request_id,
+            }
+        )
+
+    await engine.act(state.id, command)
+    after = await state_of(request, state.id)
+    return reply(await view_of(engine, after), 200, {"ETag": etag(after.version)})
+
+
+def _stuck(state: State, body: StepActBody, *, undo: bool | None) -> str:
+    """The execution that is meant: the one named, or the only one that waits. `undo` says which kind may be."""
+    waiting = {
+        name: found.work.undoes is not None for name, found in state.open.items() if isinstance(found, Stuck)
+    }
+    fitting = [name for name, is_undo in waiting.items() if undo in (None, is_undo)]
+    if body.execution is not None:
+        if body.execution not in fitting:
+            reason = _why_not(waiting.get(body.execution))
+            raise UnknownExecutionError(instance_id=state.id, execution=body.execution, reason=reason)
+        return body.execution
+    if len(fitting) > 1:
+        raise AmbiguousExecutionError(instance_id=state.id, count=len(fitting), executions=fitting)
+    if not fitting:
+        raise UnknownExecutionError(
+            instance_id=state.id, execution="(none named)", reason="no execution waits for a person"
+        )
+    return fitting[0]
+
+
+def _why_not(is_undo: bool | None) -> str:
+    if is_undo is None:
+        return "it does not wait for a person"
+    return (
+        "it is an undo: give it up, retry or resolve it"
+        if is_undo
+        else "it is no undo: skip, retry or resolve it"
+    )

@@ -1,0 +1,121 @@
+"""What a request meets: the parts of one server, who calls, and how answers are written.
+
+Everything here is handed in (`api/server.py` composes it), so that tests compose it differently.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+from msgspec import Struct, field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.errors import InvalidParameterError
+from domain.durations import parse_duration
+from engine.engine import Engine
+from engine.ports import Clock, Store
+from projections.queries import Queries
+from projections.runner import Runner
+
+DEFAULT_NAMESPACE = "default"
+ANONYMOUS = "anonymous"
+"""Who acts while there is no login and nobody says."""
+MAX_HELD_MS = 60_000
+"""An answer is held no longer than this, whatever was asked."""
+
+_NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_WORD = re.compile(r"[\x20-\x7e\x80-\uffff]{1,200}")
+
+Result = TypeVar("Result")
+Other = TypeVar("Other")
+
+
+class Wiring(Struct, frozen=True, kw_only=True):
+    """One server's parts. `services` are the names with a URL. `draining` is set when the server is about to stop."""
+
+    engine: Engine
+    store: Store
+    clock: Clock
+    runner: Runner
+    queries: Queries
+    services: frozenset[str] = frozenset()
+    draining: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Caller(NamedTuple):
+    """Who asks, and on whose shelf they look."""
+
+    namespace: str
+    actor: str
+    request_id: str | None
+
+
+def wiring_of(request: Request) -> Wiring:
+    wiring: Wiring = request.app.state.wiring
+    return wiring
+
+
+def caller_of(request: Request, actor: str | None = None) -> Caller:
+    """From the headers `Tenuto-Namespace`, `Tenuto-Actor` and `Tenuto-Request-Id`; the body's `actor` goes first."""
+    return Caller(
+        namespace_of(request),
+        actor or _header(request, "Tenuto-Actor") or ANONYMOUS,
+        _header(request, "Tenuto-Request-Id"),
+    )
+
+
+def namespace_of(request: Request) -> str:
+    named = request.headers.get("tenuto-namespace", DEFAULT_NAMESPACE)
+    if _NAMESPACE.fullmatch(named) is None:
+        expected = "a letter or digit, then at most 63 letters, digits, `.`, `_`, `-`"
+        raise InvalidParameterError(place="header", name="Tenuto-Namespace", value=named, expected=expected)
+    return named
+
+
+def _header(request: Request, name: str) -> str | None:
+    text = request.headers.get(name)
+    if text is not None and _WORD.fullmatch(text) is None:
+        expected = "1 to 200 printable characters"
+        raise InvalidParameterError(place="header", name=name, value=text[:200], expected=expected)
+    return text
+
+
+def seconds_of(wait: str | None) -> float:
+    """A duration to hold an answer for (`30s`), cut to a minute; 0 for none. Raises DurationError."""
+    return 0.0 if wait is None else min(parse_duration(wait), MAX_HELD_MS) / 1000
+
+
+async def while_connected(request: Request, work: Awaitable[Result], otherwise: Other) -> Result | Other:
+    """Awaits `work` as long as the caller is there and the server goes on; then it is cancelled.
+
+    The body must have been read: what comes after it is the news that the connection has dropped.
+    """
+    wanted = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnected(request))
+    drained = asyncio.ensure_future(wiring_of(request).draining.wait())
+    try:
+        await asyncio.wait({wanted, gone, drained}, return_when=asyncio.FIRST_COMPLETED)
+        return wanted.result() if wanted.done() else otherwise
+    finally:
+        for task in (wanted, gone, drained):
+            task.cancel()
+        await asyncio.gather(wanted, gone, drained, return_exceptions=True)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def reply(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(value), status, headers, "application/json")
+
+
+def etag(version: int) -> str:
+    """An instance's version, as `ETag` and `If-Match` carry it."""
+    return f'"{version}"'

@@ -1,0 +1,167 @@
+"""Applies the log to one projection in one schema, exactly once: its rows and its position change in one
+transaction.
+
+Everything here blocks, so it runs in a thread (`projections/runner.py` says when). Several processes may
+follow for the same projection: the row that holds the position is the lock. A commit here need not be durable
+at once, because rows and position would be lost together and the log has them still: `synchronous_commit` is
+off.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg import Connection, Cursor, sql
+
+from domain.errors import TenutoError
+from domain.happened import Stimulus
+from projections import log, statements
+from projections.log import MAX_BATCH_EVENTS, UnreadableEventError
+from projections.projection import Factory, Projection
+
+CONNECT_TIMEOUT = 5  # seconds
+
+
+class PositionLostError(TenutoError):
+    """The schema {views!r} holds no position of the projection {projection!r}; was it changed by hand?"""
+
+
+class ShapeChangedError(TenutoError):
+    """Another release has rebuilt the projection {projection!r} in its own shape; this one must not write to it."""
+
+
+class Site(NamedTuple):
+    """Where a shard's projections work: the database, the log's schema and table, the schema of the views."""
+
+    database: str
+    log: tuple[str, str]
+    views: str
+    batch: int = MAX_BATCH_EVENTS
+
+
+class Place(NamedTuple):
+    """Where a projection stands, and where the log ended when that was asked."""
+
+    position: int
+    head: int
+
+
+class Held(NamedTuple):
+    """The locked position: the stimulus that the next event may follow from, and the shape of the table."""
+
+    position: int
+    stimulus: Stimulus | None
+    shape: str
+
+
+class Follower:
+    """One projection at one site. It connects when it is first used, and again after `close`."""
+
+    def __init__(self, site: Site, factory: Factory) -> None:
+        table = sql.Identifier(*site.log)
+        self.projection: Projection = factory(site.views, table)
+        self.name = self.projection.name
+        self.shape = shape_of(self.projection)
+        self._site = site
+        self._sql = statements.load("log", views=site.views, log=table)
+        self._connection: Connection[Any] | None = None
+
+    @property
+    def connection(self) -> Connection[Any]:
+        """Open, in autocommit: whoever needs a transaction says so."""
+        if self._connection is None or self._connection.closed:
+            self._connection = psycopg.connect(
+                self._site.database,
+                autocommit=True,
+                connect_timeout=CONNECT_TIMEOUT,
+                options="-c synchronous_commit=off -c timezone=UTC",
+                application_name=f"tenuto projection {self.projection.name}",
+            )
+        return self._connection
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def prepare(self) -> bool:
+        """Makes what is missing. False: the table that is there has the shape of another release."""
+        with self.connection.transaction(), self.connection.cursor() as cursor:
+            # Several processes start at once, and IF NOT EXISTS alone does not make that safe.
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (self._site.views,))
+            cursor.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(self._site.views)))
+            cursor.execute(self._sql["create"])
+            cursor.execute(self._sql["begin"], {"projection": self.name, "shape": self.shape})
+            (found,) = self._row(cursor, "shape")
+            if found == self.shape:
+                cursor.execute(self.projection.statements["create"])
+            return bool(found == self.shape)
+
+    def place(self) -> Place:
+        """Looks, and locks nothing."""
+        with self.connection.cursor() as cursor:
+            return Place(*self._row(cursor, "look"))
+
+    def advance(self, *, upto: int | None = None) -> int:
+        """Applies the next batch, of events up to position `upto`, and answers the position reached.
+
+        Raises UnreadableEventError or CorruptHistoryError when the very next event cannot be applied; those
+        before it have been. psycopg's errors mean that nothing was applied, or that everything was and nobody
+        said so: the next call finds out.
+        """
+        problem: UnreadableEventError | None
+        with self.connection.transaction(), self.connection.cursor(binary=True) as cursor:
+            position, problem = self.apply(cursor, upto=upto)
+        if problem is not None:
+            raise problem
+        return position
+
+    def apply(
+        self, cursor: Cursor[Any], *, upto: int | None = None
+    ) -> tuple[int, UnreadableEventError | None]:
+        """One batch in the caller's transaction: where it ends, and what kept it from going on."""
+        position, stimulus, shape = self.lock(cursor)
+        if shape != self.shape:
+            raise ShapeChangedError(projection=self.name)
+        batch = log.read(
+            cursor,
+            self._sql,
+            self.projection.wanted,
+            after=position,
+            upto=upto,
+            limit=self._site.batch,
+            stimulus=stimulus,
+        )
+        if batch.events:
+            self.projection.apply(cursor, batch.events)
+            self.move(cursor, batch.position, batch.stimulus)
+        return batch.position, batch.problem
+
+    def lock(self, cursor: Cursor[Any]) -> Held:
+        """Takes the position for the caller's transaction: until its end nobody else moves the projection."""
+        position, shape, at, actor, reason = self._row(cursor, "lock")
+        return Held(position, None if at is None else Stimulus(at, actor, reason), shape)
+
+    def move(self, cursor: Cursor[Any], position: int, stimulus: Stimulus | None) -> None:
+        at, actor, reason = (
+            (None, None, None) if stimulus is None else (stimulus.at, stimulus.actor, stimulus.reason)
+        )
+        cursor.execute(
+            self._sql["move"],
+            {"projection": self.name, "position": position, "at": at, "actor": actor, "reason": reason},
+        )
+
+    def _row(self, cursor: Cursor[Any], statement: str) -> tuple[Any, ...]:
+        row: tuple[Any, ...] | None = cursor.execute(
+            self._sql[statement], {"projection": self.name}
+        ).fetchone()
+        if row is None:
+            raise PositionLostError(projection=self.name, views=self._site.views)
+        return row
+
+
+def shape_of(projection: Projection) -> str:
+    """A digest of the tables it makes: when a release changes them, they are made again from the log."""
+    return hashlib.sha256(projection.statements["create"].as_string().encode()).hexdigest()[:16]

@@ -1,0 +1,117 @@
+"""Reading the event log in its order, as every projection does: by position, in batches of bounded size.
+
+`position > last ORDER BY position` misses nothing, because appends are serialised and no gap is ever filled
+later (docs: one lock per append). Refuses to skip: an event that this release cannot read ends the batch
+before it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
+from typing import Any, NamedTuple
+
+import msgspec
+from psycopg import Cursor
+
+from domain import codec
+from domain.errors import CorruptHistoryError, TenutoError
+from domain.events import Event
+from domain.happened import Happened, Stimulus, timed
+from projections.statements import Statements
+
+MAX_BATCH_EVENTS = 1000
+MAX_BATCH_BYTES = 8 * 1024 * 1024
+"""Of payloads; one event is always read, however large."""
+
+Row = tuple[int, str, int, str, bytes]
+
+# PostgreSQL has no NUL in text or jsonb. Borders refuse it; what got through all the same must stop nothing.
+_NUL = b"\\u0000"
+_NUL_ESCAPE = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
+
+_envelope = msgspec.json.Decoder(Event)
+
+
+class UnreadableEventError(TenutoError):
+    """Event {position} of the log, {topic} of {stream!r} version {version}, cannot be read: {problem}"""
+
+
+class Logged(NamedTuple):
+    """One event at its place in the log. Of topics that nobody asked for, `event` is a bare envelope."""
+
+    position: int
+    stream: str
+    happened: Happened
+
+
+class Batch(NamedTuple):
+    """`events` up to `position`, the stimulus that the next one may follow from, and what stopped the
+    reading."""
+
+    events: list[Logged]
+    position: int
+    stimulus: Stimulus | None
+    problem: UnreadableEventError | None
+
+
+def read(
+    cursor: Cursor[Any],
+    statements: Statements,
+    wanted: AbstractSet[str],
+    *,
+    after: int,
+    upto: int | None,
+    limit: int,
+    stimulus: Stimulus | None,
+) -> Batch:
+    """The events after position `after`, at most `limit` of them, with the time each of them happened."""
+    cursor.execute(
+        statements["read"], {"after": after, "upto": upto, "limit": limit, "bytes": MAX_BATCH_BYTES}
+    )
+    return _batch(cursor.fetchall(), wanted, after, stimulus)
+
+
+def _batch(rows: Iterable[Row], wanted: AbstractSet[str], after: int, stimulus: Stimulus | None) -> Batch:
+    events: list[Logged] = []
+    position = after
+    for row in rows:
+        try:
+            logged = _logged(row, wanted, stimulus)
+        except CorruptHistoryError as error:
+            at, stream, version, topic, _ = row
+            problem = UnreadableEventError(
+                position=at, topic=topic, stream=stream, version=version, problem=error.details["problem"]
+            )
+            return Batch(events, position, stimulus, problem)
+        events.append(logged)
+        position = logged.position
+        if logged.happened.event.at is not None:
+            stimulus = _stimulus(logged.happened)
+    return Batch(events, position, stimulus, None)
+
+
+def _logged(row: Row, wanted: AbstractSet[str], stimulus: Stimulus | None) -> Logged:
+    position, stream, version, topic, payload = row
+    (happened,) = timed([(version, decode(topic, payload, wanted))], stimulus)
+    return Logged(position, stream, happened)
+
+
+def _stimulus(happened: Happened) -> Stimulus:
+    event = happened.event
+    return Stimulus(happened.at, event.actor, event.reason)
+
+
+def decode(topic: str, payload: bytes, wanted: AbstractSet[str]) -> Event:
+    """The event if its topic is wanted, else its envelope. Raises CorruptHistoryError for an unknown topic,
+    too."""
+    if _NUL in payload:
+        payload = _NUL_ESCAPE.sub(rb"\1\\ufffd", payload)
+    name = topic.partition("@")[0]
+    if name in wanted or not (topic in codec.TOPICS or topic in codec.UPCASTS):
+        return codec.decode(topic, payload)
+    try:
+        return _envelope.decode(payload)
+    except msgspec.MsgspecError as error:
+        raise CorruptHistoryError(instance_id="?", version="?", problem=f"{topic}: {error}") from error

@@ -1,0 +1,31 @@
+-- name: drop
+-- Of a rebuild that was given up, or that a crash cut short.
+DROP SCHEMA IF EXISTS {views} CASCADE
+
+-- name: compare
+-- Row by row, as text: in one snapshot, with both sides at the same position.
+WITH
+    live AS (SELECT it::text AS line FROM {live} AS it),
+    rebuilt AS (SELECT it::text AS line FROM {rebuilt} AS it),
+    only_live AS (SELECT line FROM live EXCEPT ALL SELECT line FROM rebuilt),
+    only_rebuilt AS (SELECT line FROM rebuilt EXCEPT ALL SELECT line FROM live)
+SELECT
+    (SELECT count(*) FROM live),
+    (SELECT count(*) FROM rebuilt),
+    (SELECT count(*) FROM only_live),
+    (SELECT count(*) FROM only_rebuilt),
+    ARRAY(SELECT '- ' || line FROM only_live LIMIT 5) || ARRAY(SELECT '+ ' || line FROM only_rebuilt LIMIT 5)
+
+-- name: drop_live
+-- Readers that have begun are waited for; those that come now wait for the commit and find the new table.
+DROP TABLE IF EXISTS {live}
+
+-- name: take_over
+-- With its indexes, under the same name.
+ALTER TABLE {rebuilt} SET SCHEMA {live_schema}
+
+-- name: adopt_position
+UPDATE {live_schema}.positions AS live
+SET position = rebuilt.position, shape = rebuilt.shape, at = rebuilt.at, actor = rebuilt.actor, reason = rebuilt.reason
+FROM {views}.positions AS rebuilt
+WHERE live.projection = rebuilt.projection AND live.projection = %(projection)s

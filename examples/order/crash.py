@@ -71,7 +71,8 @@ def _until_in_flight(play: Play, ids: set[str]) -> int:
 
 
 def _check_ledgers(play: Play, ids: list[str]) -> None:
-    calls, effects = defaultdict(Counter), defaultdict(Counter)  # type: ignore[var-annotated]
+    calls: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    effects: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for call in play.stage.calls():
         calls[call["instance"]][call["key"]] += 1
     for effect in play.stage.effects():
@@ -99,7 +100,7 @@ def _check_ledgers(play: Play, ids: list[str]) -> None:
         play.expect(sum(seen.values()) - len(seen) <= lost, f"{instance_id}: no call without a lost lease")
         lost_in_all += lost
         repeated_in_all += sum(seen.values()) - len(seen)
-    keys = sum(len(keys) for instance, keys in calls.items() if instance in set(ids))
+    keys = sum(len(calls[instance_id]) for instance_id in ids)
     play.teller.line(
         f"   {keys} idempotency keys, one effect for each step that was done; "
         f"{lost_in_all} leases lost, {repeated_in_all} calls repeated because of it"

@@ -7,7 +7,7 @@ unknown fields and wrong types, each with its place. Times need a zone. Refuses 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -56,7 +56,7 @@ class StartBody(Strict, kw_only=True):
     version: Name | None = None
     correlation_id: Id | None = None
     labels: Annotated[dict[Name, Id], Meta(max_length=MAX_LABELS)] | None = None
-    priority: str | None = None
+    priority: Literal["high", "normal", "low"] | None = None
     start_at: Time | None = None
     actor: Name | None = None
 

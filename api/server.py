@@ -17,6 +17,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import msgspec
+import psycopg
 import uvicorn
 from psycopg_pool import AsyncConnectionPool
 from pydantic import ValidationError
@@ -31,6 +32,7 @@ from domain.errors import DefinitionInvalidError, TenutoError
 from engine.clock import SystemClock
 from engine.embedded_postgres import EmbeddedPostgres, default_home
 from engine.engine import Engine, EngineOptions
+from engine.ports import StoreUnavailableError
 from engine.store import PostgresStore
 from projections.queries import Queries
 from projections.runner import Runner
@@ -77,12 +79,14 @@ def main(
                 texts=texts,
                 lease_seconds=lease_seconds or settings.lease_seconds,
             )
-            with asyncio.Runner(loop_factory=uvicorn.Config("").get_loop_factory()) as runner:
+            with asyncio.Runner(
+                loop_factory=uvicorn.Config("", log_config=None).get_loop_factory()
+            ) as runner:
                 runner.run(serving)
         return 0
     except KeyboardInterrupt:
         return 130
-    except (TenutoError, ValidationError, ValueError, OSError) as error:
+    except (TenutoError, psycopg.Error, ValidationError, ValueError, OSError) as error:
         sys.stderr.write(f"Error: {_said(error)}\n")
         return 1
 
@@ -124,7 +128,7 @@ async def wired(
         )
         engine.on_commit(lambda _: runner.wake())
         await engine.start()
-        stack.push_async_callback(engine.stop, GRACE_S)
+        stack.push_async_callback(_stop, engine)
         yield Wiring(
             engine=engine,
             store=store,
@@ -133,6 +137,14 @@ async def wired(
             queries=Queries(pool, views),
             services=frozenset(services),
         )
+
+
+async def _stop(engine: Engine) -> None:
+    """Without its database it cannot give its leases back; they end by themselves."""
+    try:
+        await engine.stop(GRACE_S)
+    except StoreUnavailableError as error:
+        _log.warning("stopped without giving leases back: %s", error)
 
 
 class _Server(uvicorn.Server):

@@ -22,7 +22,7 @@ from domain.owed import DEADLINE, INSTANCE
 from domain.paths import SLOW
 from domain.state import Queued, Running, Waiting
 from domain.steps.wait import Wait
-from domain.times import MILLISECOND
+from domain.times import MILLISECOND, rfc3339
 
 if TYPE_CHECKING:
     from domain.commands import FireTimer
@@ -94,7 +94,7 @@ def _deadline_due(turn: Turn, name: str) -> None:
             turn,
             f"{DEADLINE}{name}/{escalation.percent}",
             goal,
-            f"{escalation.percent} % of the time of deadline {name!r} has gone; it ends at {deadline.due_at.isoformat()}",
+            f"{escalation.percent} % of the time of deadline {name!r} has gone; it ends at {rfc3339(deadline.due_at)}",
             severity="high" if escalation.percent >= 80 else "medium",
         )
     if deadline.due_at <= turn.at:

@@ -390,7 +390,9 @@ def _closed(state: State, execution: str, *, accepted: int = 0) -> Work | None:
     work = before.work
     if accepted != 1 or work.reported:
         to_undo_if_late = work if not accepted and work.compensate_with is not None else None
-        state.closed[execution] = Closed(accepted=accepted, work=to_undo_if_late, reported=list(work.reported))
+        state.closed[execution] = Closed(
+            accepted=accepted, work=to_undo_if_late, reported=list(work.reported)
+        )
     else:
         state.closed.pop(execution, None)
     return work

@@ -49,6 +49,8 @@ def attempt_failed(
     else:
         used_up = step.rules.may_retry(error) or timeout == "leaseLost"
         failed_for_good(turn, step, execution, error, exhausted=used_up, retry_count=open.work.failures)
+    if open.work.undoes is not None:
+        rollback.advance(turn)
 
 
 def schedule_again(turn: Turn, step: Task, execution: str, open: Attempted, due_at: datetime) -> None:

@@ -178,7 +178,7 @@ def _was_visited(turn: Turn, execution: str) -> bool:
 
 
 def _undo_late_success(turn: Turn, execution: str) -> None:
-    """During a rollback it is undone with the rest; after one, or after the end, on its own, and somebody hears of it."""
+    """In the final rollback it is undone with the rest; after the end, on its own, and somebody hears of it."""
     state = turn.state
     if state.rollback is not None:
         rollback.advance(turn)

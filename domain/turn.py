@@ -238,6 +238,7 @@ class Turn:
         if stored == "waiting" and status == "completed":
             self.emit(StatusChanged(from_status=stored, to="running", reason=self.cause))
             stored = "running"
+        reason = reason or self.cause  # An error may have come without a message.
         check_transition(stored, status, reason)
         self._say_business_status(status)
         change = StatusChanged(from_status=stored, to=status, reason=reason)

@@ -6,6 +6,7 @@ goes: `armed` says which still count.
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -21,7 +22,10 @@ What = Literal["timer", "ready"]
 
 
 class Alarms:
+    """`earlier` is set when what is to be looked at first has changed."""
+
     def __init__(self) -> None:
+        self.earlier = asyncio.Event()
         self._heap: list[tuple[datetime, int, Key, What]] = []
         self._armed: dict[tuple[Key, What], tuple[datetime, OwedRow]] = {}
         self._numbers = count()
@@ -65,8 +69,11 @@ class Alarms:
             self._push(key, what, at, row)
 
     def _push(self, key: Key, what: What, at: datetime, row: OwedRow) -> None:
+        number = next(self._numbers)
         self._armed[key, what] = (at, row)
-        heapq.heappush(self._heap, (at, next(self._numbers), key, what))
+        heapq.heappush(self._heap, (at, number, key, what))
+        if self._heap[0][1] == number:
+            self.earlier.set()
         if len(self._heap) > COMPACT_ABOVE and len(self._heap) > 2 * len(self._armed):
             self._compact()
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections import deque
-from collections.abc import Iterator
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import count
 from typing import NamedTuple
@@ -30,6 +30,7 @@ class Ready(NamedTuple):
     instance: str
     key: str
     attempt: int
+    queue: str
 
 
 class Poller:
@@ -48,13 +49,21 @@ class Poller:
     def room(self) -> int:
         return 0 if self.withdrawn or self.future.done() else self.poll.max_tasks - self.reserved
 
+    @property
+    def lists(self) -> list[str]:
+        """Under which names it is listed: its queues, or its prefix."""
+        return [*self.poll.queues, *filter(None, [self.poll.prefix])]
+
 
 class Board:
+    """Listed are the pollers that have room, and no others: whoever is first in a list can take a task."""
+
     def __init__(self) -> None:
-        self._ready: dict[str, list[Ready]] = {}
+        self._ready: dict[str, list[Ready]] = {}  # By queue; the one served last stands last.
         self._known: set[tuple[str, str, int]] = set()
-        self._waiting: dict[str, deque[Poller]] = {}  # By queue, or by prefix.
+        self._waiting: dict[str, OrderedDict[Poller, None]] = {}  # By queue, or by prefix.
         self._prefixes: set[str] = set()
+        self._hasty: list[Poller] = []
         self._numbers = count()
 
     # Tasks -----------------------------------------------------------------------
@@ -63,13 +72,15 @@ class Board:
         """A task that is due. One that is known already is not added twice."""
         assert row.queue is not None
         assert row.due_at is not None
-        known = (row.instance, row.key, row.attempt)
-        heap = self._ready.setdefault(row.queue, [])
-        if known in self._known or len(heap) >= MAX_READY:
-            return
-        self._known.add(known)
         number = next(self._numbers)
-        heapq.heappush(heap, Ready(row.priority, row.due_at, number, row.instance, row.key, row.attempt))
+        self.put_back(Ready(row.priority, row.due_at, number, row.instance, row.key, row.attempt, row.queue))
+
+    def put_back(self, ready: Ready) -> None:
+        """It was taken and could not be handed out: it keeps its place."""
+        known = (ready.instance, ready.key, ready.attempt)
+        if known not in self._known and self.depth(ready.queue) < MAX_READY:
+            self._known.add(known)
+            heapq.heappush(self._ready.setdefault(ready.queue, []), ready)
 
     def take(self, queue: str) -> Ready | None:
         heap = self._ready.get(queue)
@@ -87,46 +98,113 @@ class Board:
     # Workers ---------------------------------------------------------------------
 
     def wait(self, poller: Poller) -> None:
+        """A poll that does not want to wait is dismissed after the turn that follows: see `hasty`."""
         if poller.poll.prefix is not None:
             self._prefixes.add(poller.poll.prefix)
-            self._waiting.setdefault(poller.poll.prefix, deque()).append(poller)
-        for queue in poller.poll.queues:
-            self._waiting.setdefault(queue, deque()).append(poller)
+        if poller.poll.wait_seconds <= 0:
+            self._hasty.append(poller)
+        self._list(poller)
+
+    def hasty(self) -> list[Poller]:
+        """Those who take what this turn has for them, and go."""
+        hasty, self._hasty = self._hasty, []
+        return hasty
+
+    def dismiss(self, pollers: Iterable[Poller]) -> None:
+        """They leave with what they have, if no batch is about to hand them more."""
+        for poller in pollers:
+            self.withdraw(poller)
+            if not poller.reserved and not poller.future.done():
+                poller.future.set_result(poller.tasks)
+
+    def everyone(self) -> list[Poller]:
+        return list(dict.fromkeys(poller for waiting in self._waiting.values() for poller in waiting))
 
     def withdraw(self, poller: Poller) -> None:
-        """It takes nothing any more. It leaves the lists when they are next looked through."""
+        """It takes nothing any more, but what is on its way."""
         poller.withdrawn = True
-        for queue in [*poller.poll.queues, *filter(None, [poller.poll.prefix])]:
-            self._waiter(queue)
+        self._unlist(poller)
+
+    def reserve(self, poller: Poller) -> None:
+        """A task is on its way to it."""
+        poller.reserved += 1
+        if poller.room <= 0:
+            self._unlist(poller)
+
+    def release(self, poller: Poller) -> None:
+        """The task did not come: its room is free again, and it keeps its place."""
+        poller.reserved -= 1
+        if not poller.withdrawn:
+            self._list(poller, first=True)
+        elif not poller.reserved and not poller.future.done():
+            poller.future.set_result(poller.tasks)
+
+    def answer(self, poller: Poller) -> None:
+        """It leaves with what has come."""
+        self._unlist(poller)
+        if not poller.future.done():
+            poller.future.set_result(poller.tasks)
+
+    def refuse(self, poller: Poller, error: Exception) -> None:
+        """A task did not come because the poll itself is at fault: its caller hears of it, unless it gets others."""
+        if poller.reserved == 1 and not poller.tasks and not poller.future.done():
+            self.withdraw(poller)
+            poller.future.set_exception(error)
+            poller.future.exception()  # Whoever asked may have gone.
+        self.release(poller)
 
     def waiter_for(self, queue: str) -> Poller | None:
         """The poller that has waited longest for this queue and has room."""
-        poller = self._waiter(queue)
+        poller = self._first(queue)
         if poller is None:
             for prefix in self._prefixes:
                 if queue.startswith(prefix):
-                    poller = self._waiter(prefix)
-                    break
+                    return self._first(prefix)
         return poller
 
-    def _waiter(self, queue: str) -> Poller | None:
-        waiting = self._waiting.get(queue)
+    def _first(self, name: str) -> Poller | None:
+        waiting = self._waiting.get(name)
         while waiting:
-            if waiting[0].room > 0:
-                return waiting[0]
-            waiting.popleft()
-        self._waiting.pop(queue, None)
+            poller = next(iter(waiting))
+            if poller.room > 0:
+                return poller
+            self._unlist(poller)  # Its caller has gone, and will say so in a moment.
         return None
+
+    def _list(self, poller: Poller, *, first: bool = False) -> None:
+        for name in poller.lists if poller.room > 0 else ():
+            waiting = self._waiting.setdefault(name, OrderedDict())
+            waiting[poller] = None
+            if first:
+                waiting.move_to_end(poller, last=False)
+
+    def _unlist(self, poller: Poller) -> None:
+        for name in poller.lists:
+            waiting = self._waiting.get(name)
+            if waiting is not None:
+                waiting.pop(poller, None)
+                if not waiting:
+                    del self._waiting[name]
+
+    # Both ------------------------------------------------------------------------
 
     def queues_without_work(self) -> list[str]:
         """Queues that somebody waits for while nothing is ready here: another server may have work for them."""
-        return [queue for queue in list(self._waiting) if queue not in self._ready and self._waiter(queue)]
+        return [name for name in self._waiting if name not in self._ready and name not in self._prefixes]
 
     def matches(self) -> Iterator[tuple[Poller, Ready]]:
-        """Pairs tasks with waiting workers, until one side runs out. The caller reserves room before the next."""
-        for queue in list(self._ready):
-            while (poller := self.waiter_for(queue)) is not None:
-                ready = self.take(queue)
-                if ready is None:
-                    break
-                yield poller, ready
+        """Pairs tasks with waiting workers, one of each queue in turn, until one side runs out.
+
+        The caller reserves room before the next.
+        """
+        queues = deque(self._ready)
+        while queues:
+            queue = queues.popleft()
+            poller = self.waiter_for(queue)
+            ready = None if poller is None else self.take(queue)
+            if poller is None or ready is None:
+                continue
+            if queue in self._ready:
+                self._ready[queue] = self._ready.pop(queue)
+                queues.append(queue)
+            yield poller, ready

@@ -6,7 +6,7 @@ Correctness rests on the version check of the append. An entry is thrown away wh
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import msgspec
 
@@ -41,8 +41,8 @@ class Entry:
         self.rows: dict[str, OwedRow] = rows_of(state)
 
     def snapshot(self) -> Snapshot | None:
-        """One, when it is time for it."""
-        if self.committed - self.snapshot_at < SNAPSHOT_EVERY:
+        """One, when it is time for it; never of a state that is ahead of the log."""
+        if self.committed - self.snapshot_at < SNAPSHOT_EVERY or self.committed != self.state.version:
             return None
         self.snapshot_at = self.committed
         return Snapshot(self.state.id, self.committed, STATE_VERSION, _state_encoder.encode(self.state))
@@ -90,7 +90,3 @@ def fold(stream: str, loaded: Loaded) -> State:
                 instance_id=stream, version=recorded.version, problem=error.details["problem"]
             ) from error
     return state
-
-
-def fold_all(loaded: Mapping[str, Loaded]) -> dict[str, State]:
-    return {stream: fold(stream, found) for stream, found in loaded.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from domain.state import State
 from engine.cache import fold
 from engine.draft import Request
 from engine.errors import IdempotencyConflictError
@@ -39,7 +40,9 @@ class ClientKeys:
         if not first:
             return Sorted(new, later)
         known = await self._known(first)
-        return Sorted([request for request in new if not await self._answered(request, known)], later)
+        repeated = [request for request in new if _key_of(request) in known]
+        await self._answer(repeated, known)
+        return Sorted([request for request in new if not request.over], later)
 
     async def _known(self, keys: Iterable[NamespacedKey]) -> dict[NamespacedKey, ClientCommand]:
         known: dict[NamespacedKey, ClientCommand] = {}
@@ -51,27 +54,32 @@ class ClientKeys:
                 known[namespace, key] = command
         return known
 
-    async def _answered(self, request: Request, known: dict[NamespacedKey, ClientCommand]) -> bool:
-        key = _key_of(request)
-        command = None if key is None else known.get(key)
-        if command is None or request.client is None:
-            return False
-        if command.body_hash != request.client.body_hash:
-            request.refuse(IdempotencyConflictError(key=command.key))
-            return True
-        state = fold(command.instance, (await self._store.load([command.instance]))[command.instance])
-        request.answer(
-            Answer(
-                instance_id=command.instance,
-                version=command.version,
-                position=None,
-                created=False,
-                events=[],
-                status=state.status,
-                outcome=state.outcome,
-            )
-        )
-        return True
+    async def _answer(self, requests: list[Request], known: dict[NamespacedKey, ClientCommand]) -> None:
+        """As the first time; what became of the instance since then is told as it is now."""
+        asked: list[tuple[Request, ClientCommand]] = []
+        for request in requests:
+            key = _key_of(request)
+            assert key is not None
+            assert request.client is not None
+            if known[key].body_hash == request.client.body_hash:
+                asked.append((request, known[key]))
+            else:
+                request.refuse(IdempotencyConflictError(key=request.client.key))
+        loaded = await self._store.load([command.instance for _, command in asked]) if asked else {}
+        for request, command in asked:
+            request.answer(_answer_of(command, fold(command.instance, loaded[command.instance])))
+
+
+def _answer_of(command: ClientCommand, state: State) -> Answer:
+    return Answer(
+        instance_id=command.instance,
+        version=command.version,
+        position=None,
+        created=False,
+        events=[],
+        status=state.status,
+        outcome=state.outcome,
+    )
 
 
 def _key_of(request: Request) -> NamespacedKey | None:

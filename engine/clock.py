@@ -1,8 +1,8 @@
-"""Time and chance, the one module that may ask the machine for them. Two clocks: the real one, and one for
-tests.
+"""Time and chance: the one module that may ask the machine for them. A real clock, and one for tests.
 
 The real clock tells the database's time, so that every server of a shard agrees on when a timer is due: it
-measures by how much the database is ahead of this process's monotonic clock, which never jumps."""
+measures by how much the database is ahead of this process's monotonic clock, which never jumps.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ class TellsTime(Protocol):
 
 
 class SystemClock:
-    """Implements `engine.ports.Clock`. `offset`: microseconds from the monotonic clock's zero to the
-    epoch."""
+    """Implements `engine.ports.Clock`. `offset`: microseconds from the epoch to the monotonic clock's zero."""
 
     def __init__(self, offset: int) -> None:
         self._offset = offset

@@ -9,11 +9,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from domain.calls import Answer, Connector, Failed, ServiceCall
+from domain.calls import Answer, Connector, Failed, ServiceCall, StepError
 from domain.errors import TenutoError
 from engine.messages import BeatReport, Poll, PollAnswer, ResultStatus, Task, TaskResult
 from engine.ports import Clock
 from engine.sessions import ENGINE_PREFIX
+from engine.waits import within
 
 log = logging.getLogger("tenuto.dispatcher")
 
@@ -60,9 +61,10 @@ class Dispatcher:
     async def drain(self, seconds: float) -> None:
         """Waits for the calls under way, and gives up what is left: their leases are lost and tried again."""
         if self._calls:
-            await asyncio.wait(self._calls, timeout=seconds)
-        for call in list(self._calls):
+            await within(self._clock, seconds, asyncio.gather(*self._calls, return_exceptions=True))
+        for call in self._calls:
             call.cancel()
+        await asyncio.gather(*self._calls, return_exceptions=True)
         await self._connector.close()
 
     def beats(self) -> list[BeatReport]:
@@ -93,6 +95,9 @@ class Dispatcher:
             self._beating.add(task.token)
         try:
             answer = await self._connector.call(_service_call(task))
+        except Exception as error:
+            log.exception("the connector for %s failed", task.action)
+            answer = Failed(StepError(type="ConnectorError", message=f"{type(error).__name__}: {error}"))
         finally:
             self._beating.discard(task.token)
         await self._say(_result_of(task, answer))
@@ -101,11 +106,18 @@ class Dispatcher:
         """Until it is stored: a result is never lost while this process lives."""
         while True:
             try:
-                await self._report([result])
-                return
+                [status] = await self._report([result])
             except TenutoError as error:
                 log.warning("a result could not be stored yet: %s", error)
                 await self._clock.sleep(RETRY_SECONDS)
+                continue
+            if status.status == "refused" and result.error is None:
+                log.error("an output was refused: %s", status.reason)
+                problem = f"its answer cannot be stored: {status.reason}"
+                failure = StepError(type="BadResponseError", message=problem, retryable=False)
+                result = TaskResult(token=result.token, error=failure)
+                continue
+            return
 
 
 def _service_call(task: Task) -> ServiceCall:

@@ -7,8 +7,8 @@ definitions (`registry.py`) and the dispatchers together. It decides nothing its
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import Struct
@@ -18,7 +18,7 @@ from domain.codec import decode
 from domain.commands import Command, SendSignal, StartInstance
 from domain.definition.parse import Deployable
 from domain.definition.program import Program
-from domain.errors import UnknownInstanceError
+from domain.errors import TenutoError, UnknownInstanceError
 from domain.evolve import evolve
 from domain.state import State
 from engine.cache import fold
@@ -44,7 +44,10 @@ from engine.rows import rows_of
 from engine.sessions import Sessions
 from engine.tokens import Tokens
 from engine.upkeep import Upkeep
+from engine.waits import within
 from engine.workers import Workers
+
+log = logging.getLogger("tenuto.engine")
 
 WAIT_CHECK_SECONDS = 1.0
 """How often an awaited instance is looked up in the log, in case another server brings it to its end."""
@@ -77,14 +80,15 @@ class Engine:
             store, clock, self._registry, tokens, lease=timedelta(seconds=options.lease_seconds)
         )
         self._sessions = Sessions(store, clock, options.lease_seconds)
-        self._workers = Workers(self._loop, self._sessions, tokens, clock, self._current)
+        self._workers = Workers(self._loop, store, self._sessions, tokens, clock, self._current)
         self._upkeep = Upkeep(store, clock, self._loop, self._sessions, self._workers, tokens)
         self._dispatchers = [
             Dispatcher(kind, connector, clock, poll=self.poll, report=self.report)
             for kind, connector in connectors.items()
         ]
         self._running: asyncio.Task[None] | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._upkeep_task: asyncio.Task[None] | None = None
+        self._dispatching: list[asyncio.Task[None]] = []
         self._ends: dict[str, set[asyncio.Event]] = {}
         self._loop.on_end.append(self._ended)
 
@@ -111,23 +115,28 @@ class Engine:
         await self._sessions.give_grace()
         await self._upkeep.scan()
         self._running = asyncio.create_task(self._loop.run())
-        self._tasks = [asyncio.create_task(self._upkeep.run(self._beat))]
+        self._upkeep_task = asyncio.create_task(self._upkeep.run(self._beat))
         for dispatcher in self._dispatchers:
             await self._sessions.touch(dispatcher.session, dispatcher.worker)
-            self._tasks.append(asyncio.create_task(dispatcher.run()))
+            self._dispatching.append(asyncio.create_task(dispatcher.run()))
 
     async def stop(self, grace_seconds: float = 5.0) -> None:
-        """Takes nothing new, lets calls under way end within the grace, and gives its leases back."""
-        for task in self._tasks:
-            task.cancel()
+        """Takes nothing new, lets calls under way end within the grace, and gives its leases back.
+
+        Leases and timers are looked after until the last call has ended.
+        """
+        await _cancelled(self._dispatching)
         for dispatcher in self._dispatchers:
             await dispatcher.drain(grace_seconds)
+        await _cancelled(filter(None, [self._upkeep_task]))
         self._loop.stop()
-        for task in filter(None, [self._running, *self._tasks]):
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        if self._running is not None:
+            await self._running
         for dispatcher in self._dispatchers:
-            await self._sessions.end(dispatcher.session)
+            try:
+                await self._sessions.end(dispatcher.session)
+            except TenutoError as error:
+                log.warning("the leases of %s end when they are missed: %s", dispatcher.session, error)
 
     def on_commit(self, callback: Callable[[int], None]) -> None:
         """Called after each commit with its last position (0 when it is not known): a hint for who follows the log."""
@@ -136,7 +145,7 @@ class Engine:
     @property
     def incidents(self) -> list[str]:
         """The last commands that could not be decided because of a fault inside Tenuto."""
-        return list(self._loop.incidents)
+        return list(self._loop.decider.incidents)
 
     # Definitions -----------------------------------------------------------------
 
@@ -257,8 +266,7 @@ class Engine:
                 left = give_up_at - self.clock.monotonic()
                 if left <= 0:
                     return False
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(ended.wait(), min(left, WAIT_CHECK_SECONDS))
+                await within(self.clock, min(left, WAIT_CHECK_SECONDS), ended)
             return True
         finally:
             self._ends[instance_id].discard(ended)
@@ -297,6 +305,16 @@ class Engine:
             event.set()
 
     async def _beat(self) -> None:
-        """The dispatchers' own sign of life."""
+        """The signs of life that nobody sends: of the dispatchers, and of workers that hold a poll open."""
+        await self._workers.keep_sessions()
         for dispatcher in self._dispatchers:
             await self._workers.heartbeat(dispatcher.session, dispatcher.worker, dispatcher.beats())
+
+
+async def _cancelled(tasks: Iterable[asyncio.Task[None]]) -> None:
+    tasks = list(tasks)
+    for task in tasks:
+        task.cancel()
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(outcome, Exception):
+            log.error("a task of the engine had ended early", exc_info=outcome)

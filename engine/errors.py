@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from domain.errors import TenutoError
+from engine.ports import CommitUnknownError, StoreUnavailableError, VersionConflictError
 
 
 class ForgedTokenError(TenutoError):
@@ -33,3 +34,13 @@ class IncidentError(TenutoError):
 
 class StoppedError(TenutoError):
     """The server is shutting down; nothing was stored. Try again, another server or this one will answer."""
+
+
+NOT_NOW = (
+    StoreUnavailableError,
+    CommitUnknownError,
+    VersionConflictError,
+    OverloadedError,
+    StoppedError,
+)
+"""About the moment, not about what was asked: worth trying again. Everything else would be refused again."""

@@ -1,11 +1,35 @@
-"""A claimed attempt, as the worker that claimed it sees it."""
+"""An attempt on its way to a worker and back: how it is claimed, what the worker sees, how the lease is given up."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from domain.commands import ClaimStep, LoseLease
 from domain.state import Running, State
-from engine.messages import Task
+from engine.messages import Envelope, Task
+from engine.tokens import Lease
+
+
+def claims(lease: Lease, token: str, worker: str) -> Callable[[Envelope], ClaimStep]:
+    return lambda env: ClaimStep(
+        at=env.at,
+        command_id=env.command_id,
+        execution=lease.execution,
+        attempt=lease.attempt,
+        worker=worker,
+        token=token,
+    )
+
+
+def loses_lease(lease: Lease, token: str) -> Callable[[Envelope], LoseLease]:
+    return lambda env: LoseLease(
+        at=env.at,
+        command_id=env.command_id,
+        execution=lease.execution,
+        attempt=lease.attempt,
+        token=token,
+    )
 
 
 def task_of(state: State, execution: str, running: Running, now: datetime, lease: timedelta) -> Task:

@@ -4,6 +4,7 @@
 
 Nothing leaves before the COMMIT of the state that it was decided on: no answer, no refusal, no task. Under load the
 batch grows by itself; when idle, a command costs one commit. What the loop does not know: HTTP, connectors, sessions.
+Next: `deciding.py` (instances and decisions), `draft.py` (a batch), `board.py` (tasks and workers), `alarms.py`.
 """
 
 from __future__ import annotations
@@ -13,27 +14,25 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
+from itertools import islice
+from typing import TypeVar
 
-from domain.commands import ClaimStep
-from domain.errors import NotStartedError, TenutoError, UnknownInstanceError
-from domain.evolve import evolve
-from domain.instance import advance
-from domain.state import Running, State
+from domain.errors import TenutoError
+from domain.state import Running
 from engine.alarms import Alarms
-from engine.board import Board, Poller
-from engine.cache import Cache, Entry, fold, fold_all
+from engine.board import Board, Poller, Ready
 from engine.client_keys import ClientKeys
-from engine.draft import Decided, Draft, Request
-from engine.errors import IncidentError, OverloadedError, StoppedError
-from engine.handout import task_of
-from engine.messages import Answer, Envelope
+from engine.deciding import Decider
+from engine.draft import Changes, Decided, Draft, Request
+from engine.errors import NOT_NOW, OverloadedError, StoppedError
+from engine.handout import claims, task_of
+from engine.messages import Answer, Poll, Task
 from engine.ports import (
     Clock,
     CommitUnknownError,
     DuplicateCommandError,
     OwedRow,
     Store,
-    StoreUnavailableError,
     VersionConflictError,
 )
 from engine.registry import Registry
@@ -45,35 +44,39 @@ MAX_BATCH = 512
 MAX_INBOX = 20_000
 MAX_TRIES = 8
 """How often a request is decided again after conflicts, before its caller hears of one."""
+MAX_DOUBTS = 3
+"""How often one batch may be appended without a word on what became of it."""
 
-Rows = dict[str, dict[str, OwedRow]]
+Said = TypeVar("Said")
 
 
 class Loop:
-    """`on_commit` hears of the last position of each commit, `on_end` of each instance that has ended."""
+    """`on_commit` hears of the last position of each commit, `on_end` of each instance that has ended, and
+    `on_undelivered` of the token of each lease that may stand in the log while no worker has heard of it."""
 
     def __init__(
         self, store: Store, clock: Clock, registry: Registry, tokens: Tokens, *, lease: timedelta
     ) -> None:
         self.board = Board()
         self.alarms = Alarms()
-        self.cache = Cache()
+        self.decider = Decider(store, clock, registry)
         self.on_commit: list[Callable[[int], None]] = []
         self.on_end: list[Callable[[str], None]] = []
-        self.incidents: deque[str] = deque(maxlen=100)
+        self.on_undelivered: list[Callable[[str], None]] = []
         self._store = store
         self._clock = clock
-        self._registry = registry
         self._tokens = tokens
         self._lease = lease
         self._client_keys = ClientKeys(store)
         self._inbox: deque[Request] = deque()
         self._wake = asyncio.Event()
-        self._commands = 0
-        self._prefix = clock.new_id()[-12:]
         self._stopped = False
 
     # The inbox -------------------------------------------------------------------
+
+    @property
+    def backlog(self) -> int:
+        return len(self._inbox)
 
     def submit(self, request: Request) -> asyncio.Future[Answer]:
         """Puts a request in the inbox. The future answers after the commit, or raises the refusal.
@@ -90,229 +93,229 @@ class Loop:
         self._wake.set()
         return request.future
 
-    def wake(self) -> None:
-        """A poll has come, or a task has become ready: there may be something to match."""
+    def wait_for_tasks(self, poll: Poll) -> Poller:
+        """Its future answers with tasks; at the end of the next turn if the poll does not want to wait. The caller
+        ends the wait by `board.withdraw`. Raises StoppedError."""
+        if self._stopped:
+            raise StoppedError
+        future: asyncio.Future[list[Task]] = asyncio.get_running_loop().create_future()
+        poller = Poller(poll, future)
+        self.board.wait(poller)
         self._wake.set()
+        return poller
+
+    def wake(self) -> None:
+        """There may be tasks and workers to match."""
+        self._wake.set()
+
+    def look_after(self, row: OwedRow) -> None:
+        """Remembers what the row says will be due: a task at once on the board, the rest as alarms."""
+        now = self._clock.now()
+        self.alarms.arm(row, now)
+        if _is_ready(row, now):
+            self.board.add(row)
+            self._wake.set()
 
     async def run(self) -> None:
         while not self._stopped:
             await self._wake.wait()
             self._wake.clear()
-            await self.turn()
+            await self._turn()
             if self._inbox:
                 self._wake.set()
-
-    def stop(self) -> None:
-        self._stopped = True
         while self._inbox:
             self._inbox.popleft().refuse(StoppedError())
+        self.board.dismiss(self.board.everyone())
+
+    def stop(self) -> None:
+        """After the batch under way; nothing new is taken from now on."""
+        self._stopped = True
         self._wake.set()
 
     # One turn --------------------------------------------------------------------
 
-    async def turn(self) -> None:
-        """One batch. Whatever goes wrong is told to those who asked; the loop goes on."""
+    async def _turn(self) -> None:
+        hasty = self.board.hasty()
         requests = [self._inbox.popleft() for _ in range(min(len(self._inbox), MAX_BATCH))]
-        requests += self._claims()
-        if not requests:
-            return
+        claims = list(islice(self._claims(), MAX_BATCH))
+        if len(claims) == MAX_BATCH:
+            self._wake.set()  # There may be more.
+        if requests or claims:
+            await self._transact([*requests, *claims])
+        self.board.dismiss(hasty)
+        self.decider.cache.trim()
+
+    async def _transact(self, requests: list[Request], *, whole: bool = True) -> None:
+        """One batch. Whatever goes wrong is told to those who asked; the loop goes on."""
         draft = Draft()
         try:
             await self._decide_all(draft, requests)
-            await self._commit(draft, self._hand_out(draft))
-        except Exception as error:  # noqa: BLE001 - the loop outlives every fault, and tells it to all who asked
+            changes = draft.changes()
+            if whole:
+                await self._hand_out(draft, changes)
+            changes, positions = await self._append(draft, changes)
+        except NOT_NOW as error:
             self._give_up(draft, requests, error)
-        await self._save_snapshots(draft)
-        self.cache.trim()
+        except Exception as error:  # noqa: BLE001 - the loop outlives every fault, and tells it to whom it is about
+            await self._transact_in_parts(draft, requests, error, whole=whole)
+        else:
+            self._committed(draft, changes, positions)
+            await self._save_snapshots(draft)
+        self._inbox.extendleft(reversed(draft.later))
+
+    async def _transact_in_parts(
+        self, draft: Draft, requests: list[Request], error: Exception, *, whole: bool
+    ) -> None:
+        """Something in this batch cannot be stored: by halves, until it is alone with what is wrong with it."""
+        self.decider.cache.drop(draft.entries)
+        self._wake.set()
+        later = {id(request) for request in draft.later}
+        asked = [request for request in requests if not request.over and id(request) not in later]
+        if whole or len(asked) > 1:
+            for item in draft.decided:
+                if item.request.ready is None:
+                    self._release(item.request)  # Handed out with what led to it: both in their turn.
+            for request in asked:
+                request.tries += 1
+            half = len(asked) // 2
+            for part in filter(None, (asked[:half], asked[half:])):
+                await self._transact(part, whole=False)
+            return
+        for request in asked:
+            refused = isinstance(error, TenutoError)
+            problem = error if refused else self.decider.incident(request, error)
+            if refused and request.poller is not None:
+                request.over = True
+                self.board.refuse(request.poller, problem)  # What a claim would store comes from its poll.
+            else:
+                request.refuse(problem)
+                self._release(request)
 
     async def _decide_all(self, draft: Draft, requests: Iterable[Request]) -> None:
         new, later = await self._client_keys.sort(requests)
-        if later:
-            self._inbox.extendleft(
-                reversed(later)
-            )  # They repeat one of this batch: in the next, it is known.
-        await self._load(draft, new)
+        draft.later += later
+        await self.decider.load(draft, new)
         for request in new:
-            if request.wanted:
-                await self._decide(draft, request)
-
-    async def _load(self, draft: Draft, requests: Iterable[Request]) -> None:
-        """The entries of all instances asked for; what is not in the cache comes in one query."""
-        missing: dict[str, None] = {}
-        for request in requests:
-            entry = self.cache.get(request.stream)
-            if entry is None and request.program is not None:
-                entry = Entry(State(id=request.stream), request.program)
-                self.cache.put(entry)
-            if entry is None:
-                missing[request.stream] = None
+            if request.poller is not None and (request.poller.withdrawn or request.poller.future.done()):
+                self._release(request, again=True)
+                self._wake.set()
             else:
-                draft.entries[request.stream] = entry
-        if missing:
-            for stream, state in fold_all(await self._store.load(list(missing))).items():
-                draft.entries[stream] = Entry(state)
-                self.cache.put(draft.entries[stream])
-        for entry in draft.entries.values():
-            if entry.program is None and entry.state.version:
-                entry.program = await self._registry.program(
-                    entry.state.namespace, entry.state.definition, entry.state.definition_version
-                )
-
-    async def _decide(self, draft: Draft, request: Request) -> None:
-        item = self._begin(draft, request)
-        try:
-            self._fold(draft, item)
-        except Exception as error:  # noqa: BLE001 - a poison instance leaves the batch alone, as an incident
-            item.refusal = await self._incident(draft, item, error)
-        draft.decided.append(item)
-
-    def _begin(self, draft: Draft, request: Request) -> Decided:
-        """A command is never dated before its stream's last event."""
-        now, last = self._clock.now(), draft.entries[request.stream].state.now
-        self._commands += 1
-        at = now if last is None else max(now, last)
-        return Decided(request=request, at=at, command_id=f"{self._prefix}-{self._commands:x}")
-
-    def _fold(self, draft: Draft, item: Decided) -> None:
-        request, entry = item.request, draft.entries[item.request.stream]
-        try:
-            if entry.program is None:
-                raise UnknownInstanceError(instance_id=request.stream)
-            command = request.make(Envelope(item.at, item.command_id, self._clock.entropy()))
-            item.events = advance(command, entry.state, entry.program)
-        except NotStartedError:
-            item.refusal = UnknownInstanceError(instance_id=request.stream)
-        except TenutoError as refusal:
-            item.refusal = refusal
-        item.version = entry.state.version
-
-    async def _incident(self, draft: Draft, item: Decided, error: Exception) -> IncidentError:
-        """Deciding it raised: its instance is folded anew, with what this batch has decided on it so far."""
-        stream = item.request.stream
-        name = getattr(item.request.make, "__qualname__", "a command")
-        log.error("deciding %s on %s failed", name, stream, exc_info=error)
-        self.incidents.append(f"{name} on {stream}: {error!r}")
-        program = draft.entries[stream].program
-        entry = Entry(fold(stream, (await self._store.load([stream]))[stream]), program)
-        for earlier in draft.decided:
-            if earlier.request.stream == stream:
-                for event in earlier.events:
-                    evolve(entry.state, event)
-        draft.entries[stream] = entry
-        self.cache.put(entry)
-        return IncidentError(command=name, instance_id=stream)
+                await self.decider.decide(draft, request)
 
     # Handing out -----------------------------------------------------------------
 
     def _claims(self) -> Iterator[Request]:
         """Of tasks that are ready, for polls that wait."""
         for poller, ready in self.board.matches():
-            yield self._claim(poller, ready.instance, ready.key, ready.attempt)
+            yield self._claim(poller, ready.instance, ready.key, ready.attempt, ready)
 
-    def _claim(self, poller: Poller, instance: str, key: str, attempt: int) -> Request:
-        poller.reserved += 1
-        token = self._tokens.mint(Lease(attempt, poller.poll.session, instance, key))
-        worker = poller.poll.worker
+    def _claim(
+        self, poller: Poller, instance: str, key: str, attempt: int, ready: Ready | None = None
+    ) -> Request:
+        self.board.reserve(poller)
+        lease = Lease(attempt, poller.poll.session, instance, key)
+        token = self._tokens.mint(lease)
+        make = claims(lease, token, poller.poll.worker)
+        return Request(stream=instance, poller=poller, make=make, ready=ready, token=token)
 
-        def claim(env: Envelope) -> ClaimStep:
-            return ClaimStep(
-                at=env.at,
-                command_id=env.command_id,
-                execution=key,
-                attempt=attempt,
-                worker=worker,
-                token=token,
-            )
-
-        return Request(stream=instance, poller=poller, make=claim)
-
-    def _hand_out(self, draft: Draft) -> Rows:
-        """What this very batch makes ready goes to workers that wait for it, in the same commit. → what is owed."""
-        rows, now = draft.rows(), self._clock.now()
-        for stream, after in rows.items():
-            before = draft.entries[stream].rows
-            for key, row in list(after.items()):
-                is_new = row.kind == "invoke" and before.get(key) != row
-                poller = self.board.waiter_for(row.queue or "") if is_new and _due(row, now) else None
-                if poller is not None:
-                    item = self._begin(draft, self._claim(poller, stream, key, row.attempt))
-                    self._fold(draft, item)
-                    draft.decided.append(item)
-                    after.update(draft.rows_under(stream, key))
-        return rows
+    async def _hand_out(self, draft: Draft, changes: Changes) -> None:
+        """What this very batch makes ready goes to workers that wait for it, in the same commit."""
+        now = self._clock.now()
+        rows = [row for changed in changes.values() for row in changed.values() if row is not None]
+        for row in sorted((row for row in rows if _is_ready(row, now)), key=_urgency):
+            poller = self.board.waiter_for(row.queue or "")
+            if poller is not None:
+                await self.decider.decide(draft, self._claim(poller, row.instance, row.key, row.attempt))
+                changes[row.instance] |= draft.changed_under(row.instance, row.key)
 
     # The commit ------------------------------------------------------------------
 
-    async def _commit(self, draft: Draft, rows: Rows) -> None:
-        """Appends the draft. After a conflict only what is stale is decided again; the rest stays as it is."""
+    async def _append(self, draft: Draft, changes: Changes) -> tuple[Changes, list[int]]:
+        """Appends the draft. After a conflict only what is stale is decided again; the rest stays as it is.
+
+        A batch of which nobody knows whether it is stored is appended once more as it is: the store's lock makes the
+        second wait for the first, and if the second conflicts, reading tells whether it is with the first.
+        """
+        doubts: list[CommitUnknownError] = []
         while True:
-            batch = draft.batch(rows)
             try:
-                positions = await self._store.append(batch) if batch.events else []
-            except VersionConflictError as conflict:
-                await self._decide_again(draft, set(conflict.details["streams"]))  # type: ignore[call-overload]
-            except DuplicateCommandError:
-                await self._decide_again(draft, set(draft.entries))
-            except CommitUnknownError as unknown:
-                if await self._was_stored(draft, unknown):
-                    self._committed(draft, rows, [])
-                    return
-                await self._decide_again(draft, set(draft.entries))
-            else:
-                self._committed(draft, rows, positions)
-                return
-            rows = draft.rows()
+                if not doubts:
+                    await self._prove(draft)
+                batch = draft.batch(changes)
+                return changes, await self._store.append(batch) if batch.events else []
+            except (VersionConflictError, DuplicateCommandError) as conflict:
+                if doubts and (positions := await self._stored_before(draft, doubts[-1])):
+                    return changes, positions
+                doubts.clear()
+                await self._decide_again(draft, draft.losers(conflict))
+                changes = draft.changes()
+            except CommitUnknownError as doubt:
+                doubts.append(doubt)
+                if len(doubts) == MAX_DOUBTS:
+                    raise
+            except Exception:
+                if doubts:
+                    raise doubts[-1] from None
+                raise
+
+    async def _prove(self, draft: Draft) -> None:
+        """What was decided without events is checked by no append: a refusal must not rest on a stale cache."""
+        unproven = draft.unproven
+        versions = await self._store.versions(unproven) if unproven else {}
+        stale = [name for name, version in versions.items() if version != draft.entries[name].committed]
+        if stale:
+            raise VersionConflictError(streams=stale)
 
     async def _decide_again(self, draft: Draft, streams: set[str]) -> None:
         versions = await self._store.versions(list(draft.entries))
         streams |= {name for name, version in versions.items() if version != draft.entries[name].committed}
         requests = draft.without(streams)
-        self.cache.drop(streams)
+        self.decider.cache.drop(streams)
         again = []
         for request in requests:
             request.tries += 1
             if request.poller is not None:
-                self._release(request.poller)  # Another server was quicker: the task is its, or comes back.
+                self._release(request, again=True)
             elif request.tries > MAX_TRIES:
                 request.refuse(VersionConflictError(streams=[request.stream]))
             else:
                 again.append(request)
+        self._wake.set()  # For the tasks and workers that were released.
         await self._decide_all(draft, again)
 
-    async def _was_stored(self, draft: Draft, unknown: CommitUnknownError) -> bool:
-        """A batch is stored wholly or not at all, so one of its commands tells of all."""
-        item = next(item for item in draft.decided if item.events)
-        stream = item.request.stream
+    async def _stored_before(self, draft: Draft, doubt: CommitUnknownError) -> list[int]:
+        """A batch is stored wholly or not at all, so its last command tells of all. → its last position."""
+        last = [item for item in draft.decided if item.events][-1]
+        stream = last.request.stream
         try:
-            found = await self._store.read(stream, after=draft.entries[stream].committed)
-        except StoreUnavailableError:
-            raise unknown from None
-        return any(f'"commandId":"{item.command_id}"'.encode() in recorded.payload for recorded in found)
+            found = await self._store.read(stream, after=draft.entries[stream].committed, upto=last.version)
+        except Exception:  # noqa: BLE001 - whatever it is, the doubt remains
+            raise doubt from None
+        mark = f'"commandId":"{last.command_id}"'.encode()
+        return [found[-1].position] if any(mark in recorded.payload for recorded in found) else []
 
-    def _committed(self, draft: Draft, rows: Rows, positions: list[int]) -> None:
-        for stream, after in rows.items():
+    def _committed(self, draft: Draft, changes: Changes, positions: list[int]) -> None:
+        ended = []
+        for stream, changed in changes.items():
             entry = draft.entries[stream]
-            for key in entry.rows.keys() - after.keys():
-                self.alarms.disarm((stream, key))
-            for key, row in after.items():
-                if entry.rows.get(key) != row:
+            for key, row in changed.items():
+                if row is None:
+                    entry.rows.pop(key, None)
+                    self.alarms.disarm((stream, key))
+                else:
+                    entry.rows[key] = row
                     self.look_after(row)
-            entry.rows = after
             entry.committed = entry.state.version
             if entry.state.ended:
-                self.cache.drop([stream])
-                for callback in self.on_end:
-                    callback(stream)
-        self._answer_all(draft, positions[-1] if positions else None)
-        for notify in self.on_commit if rows else ():
-            notify(positions[-1] if positions else 0)
-
-    def look_after(self, row: OwedRow) -> None:
-        """Remembers what the row says will be due: a task at once on the board, the rest as alarms."""
-        now = self._clock.now()
-        self.alarms.arm(row, now)
-        if row.kind == "invoke" and _due(row, now):
-            self.board.add(row)
+                self.decider.cache.drop([stream])
+                ended.append(stream)
+        self.decider.cache.drop(stream for stream, entry in draft.entries.items() if not entry.committed)
+        position = positions[-1] if positions else None
+        self._answer_all(draft, position)
+        for stream in ended:
+            _tell(self.on_end, stream)
+        if changes:
+            _tell(self.on_commit, position or 0)
 
     async def _save_snapshots(self, draft: Draft) -> None:
         snapshots = [
@@ -321,67 +324,79 @@ class Loop:
         if snapshots:
             try:
                 await self._store.save_snapshots(snapshots)
-            except StoreUnavailableError as error:
+            except TenutoError as error:
                 log.warning("snapshots were not saved, loads will be slower: %s", error)
+            except Exception:
+                log.exception("snapshots were not saved, loads will be slower")
 
     # Answers ---------------------------------------------------------------------
 
     def _answer_all(self, draft: Draft, position: int | None) -> None:
-        pollers: dict[int, Poller] = {}
+        pollers: dict[Poller, None] = {}
         for item in draft.decided:
             request = item.request
             if request.poller is not None:
                 self._deliver(draft, item, request.poller)
-                pollers[id(request.poller)] = request.poller
+                pollers[request.poller] = None
             elif item.refusal is not None:
                 request.refuse(item.refusal)
             else:
-                request.answer(_answer_of(item, draft.entries[request.stream].state, position))
-        for poller in pollers.values():
-            if poller.tasks and not poller.future.done():
-                poller.future.set_result(poller.tasks)
+                request.answer(item.answer(draft.entries[request.stream].state, position))
+        for poller in pollers:
+            if poller.tasks:
+                self.board.answer(poller)
 
     def _deliver(self, draft: Draft, item: Decided, poller: Poller) -> None:
         """A claim that was stored is a task for its worker; one that was refused leaves its room to another."""
-        if not item.events:
-            self._release(poller)
-            return
-        state = draft.entries[item.request.stream].state
-        execution = item.events[0].execution  # type: ignore[attr-defined]  # Of a StepStarted.
-        running = state.open.get(execution)
-        if isinstance(running, Running):
+        state = draft.entries[item.request.stream].state if item.events else None
+        execution = item.events[0].execution if item.events else ""  # type: ignore[attr-defined]  # StepStarted
+        running = None if state is None else state.open.get(execution)
+        if state is not None and isinstance(running, Running):
+            item.request.over = True
             poller.tasks.append(task_of(state, execution, running, item.at, self._lease))
+        else:
+            self._release(item.request)
+            self._wake.set()  # Something else may be ready for it.
 
-    def _release(self, poller: Poller) -> None:
-        poller.reserved -= 1
-        if poller.withdrawn and not poller.reserved and not poller.future.done():
-            poller.future.set_result(poller.tasks)
+    def _release(self, request: Request, *, again: bool = False) -> None:
+        """A claim comes to nothing; with `again` its task is still there to be claimed."""
+        if request.over or request.poller is None:
+            return
+        request.over = True
+        if again and request.ready is not None:
+            self.board.put_back(request.ready)
+        self.board.release(request.poller)
 
     def _give_up(self, draft: Draft, requests: Iterable[Request], error: Exception) -> None:
-        """Nothing is known to be stored: all who asked hear of it, and no state of the batch is kept."""
-        if not isinstance(error, StoreUnavailableError | CommitUnknownError):
-            log.error("a batch failed", exc_info=error)
-        self.cache.drop(draft.entries)
-        everyone = {id(request): request for request in requests}
+        """Nothing is known to be stored: all who asked hear of it, and no state of the batch is kept.
+
+        Tasks go back to the board, and are matched again when something wakes the loop: not at once, in vain.
+        """
+        self.decider.cache.drop(draft.entries)
+        later = {id(request) for request in draft.later}
+        everyone = {id(request): request for request in requests if id(request) not in later}
         everyone.update((id(item.request), item.request) for item in draft.decided)
         for request in everyone.values():
-            if request.poller is not None:
-                self._release(request.poller)
-            else:
+            if request.poller is None:
                 request.refuse(error)
+                continue
+            if isinstance(error, CommitUnknownError) and request.token is not None:
+                _tell(self.on_undelivered, request.token)
+            self._release(request, again=True)
 
 
-def _due(row: OwedRow, now: datetime) -> bool:
-    return row.due_at is not None and row.due_at <= now
+def _is_ready(row: OwedRow, now: datetime) -> bool:
+    return row.kind == "invoke" and row.due_at is not None and row.due_at <= now
 
 
-def _answer_of(item: Decided, state: State, position: int | None) -> Answer:
-    return Answer(
-        instance_id=state.id,
-        version=item.version,
-        position=position if item.events else None,
-        created=bool(item.events) and item.version == len(item.events),
-        events=item.events,
-        status=state.status,
-        outcome=state.outcome,
-    )
+def _urgency(row: OwedRow) -> tuple[int, datetime | None]:
+    return row.priority, row.due_at
+
+
+def _tell(listeners: Iterable[Callable[[Said], None]], what: Said) -> None:
+    """A listener's fault is its own: what it listens to has happened."""
+    for listener in listeners:
+        try:
+            listener(what)
+        except Exception:
+            log.exception("%r failed", listener)

@@ -47,9 +47,6 @@ class Registry:
                 self._programs.popitem(last=False)
         return self._programs[key]
 
-    def kept_program(self, namespace: str, name: str, version: str) -> Program | None:
-        return self._programs.get((namespace, name, version))
-
     async def info(self, namespace: str, name: str, version: str | None) -> DefinitionInfo:
         versions = await self.versions(namespace, name)
         wanted = [info for info in versions if version is None or info.version == version]
@@ -67,6 +64,11 @@ class Registry:
         known = self._streams.get(stream)
         if known is not None and not fresh and self._clock.monotonic() - known[0] < FRESH_SECONDS:
             return known[1]
+        if known is not None:
+            self._streams[stream] = (
+                self._clock.monotonic(),
+                known[1],
+            )  # One looks; the others need not, too.
         found = [_info_of(recorded) for recorded in await self._store.read(stream)]
         if found:
             self._streams[stream] = (self._clock.monotonic(), found)

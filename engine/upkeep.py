@@ -9,19 +9,22 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from itertools import islice
 
 from domain.commands import FireTimer
 from domain.errors import TenutoError
 from domain.state import Running
 from engine.alarms import HORIZON
 from engine.draft import Request
-from engine.errors import ForgedTokenError, OverloadedError, StoppedError
+from engine.errors import NOT_NOW, ForgedTokenError
+from engine.handout import loses_lease
 from engine.loop import Loop
 from engine.messages import Answer, Envelope
 from engine.ports import Clock, Key, OwedRow, Store
 from engine.sessions import Sessions
 from engine.tokens import Tokens
-from engine.workers import Workers, loses_lease
+from engine.waits import within
+from engine.workers import Workers
 
 log = logging.getLogger("tenuto.upkeep")
 
@@ -29,9 +32,11 @@ SCAN_SECONDS = 10.0
 SCAN_PAGE = 1_000
 SEARCH_SECONDS = 0.5
 """How often work is looked for in the table, for workers that wait while this server knows of none."""
-TICK_SECONDS = 0.01
 LONGEST_NAP = 1.0
-AGAIN_SECONDS = 1.0
+AGAIN = timedelta(seconds=1)
+TIMERS_AT_ONCE = 1_000
+"""Of a storm of timers, only so many wait in the inbox at a time: other commands come in between."""
+BREATH_SECONDS = 0.01
 
 
 class Upkeep:
@@ -44,7 +49,6 @@ class Upkeep:
         self._sessions = sessions
         self._workers = workers
         self._tokens = tokens
-        self._started_at = clock.now()
 
     async def run(self, beat: Callable[[], Awaitable[None]]) -> None:
         """All of it, until cancelled. A fault of one round is logged, and the next round comes."""
@@ -52,10 +56,10 @@ class Upkeep:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._every(renewal, beat))
             group.create_task(self._every(renewal, self._sessions.save))
-            group.create_task(self._every(max(renewal, 0.1), self.end_lost_sessions))
+            group.create_task(self._every(max(renewal, 0.1), self.end_lost_leases))
             group.create_task(self._every(SEARCH_SECONDS, self.search))
             group.create_task(self._every(SCAN_SECONDS, self.scan))
-            group.create_task(self._fire_timers())
+            group.create_task(self._every(0.0, self._fire_timers))
 
     async def scan(self) -> None:
         """Everything in the table that is due, or will be soon."""
@@ -64,45 +68,52 @@ class Upkeep:
             for row in rows:
                 self._loop.look_after(row)
             after = (rows[-1].instance, rows[-1].key)
-        self._loop.wake()
 
     async def search(self) -> None:
         """Work that other servers have scheduled, for workers that wait at this one."""
+        self._loop.wake()  # What could not be handed out while the store was away is tried again.
         queues = self._loop.board.queues_without_work()
         if queues:
             for row in await self._store.claimable(queues, self._clock.now(), SCAN_PAGE):
                 self._loop.board.add(row)
             self._loop.wake()
 
-    async def end_lost_sessions(self) -> None:
+    async def end_lost_leases(self) -> None:
+        """Those of sessions that are not heard of any more, and those that nobody has ever heard of."""
+        for token in list(self._workers.undelivered):
+            self._workers.give_back(token)
         lost = await self._sessions.lost()
-        if not lost:
-            return
-        for row in await self._store.owed_under(lost):
+        for row in await self._store.owed_under(lost) if lost else ():
+            token = row.token or ""
             try:
-                lease = self._tokens.read(row.token or "")
+                lease = self._tokens.read(token)
             except ForgedTokenError:
                 log.warning("%s of %s holds a token that is not ours", row.key, row.instance)
                 continue
-            self._submit(row, Request(stream=row.instance, make=loses_lease(lease, row.token or "")))
-        for session in lost:
-            await self._sessions.end(session)
+            self._loop.submit(Request(stream=row.instance, make=loses_lease(lease, token)))
+
+    # Timers ----------------------------------------------------------------------
 
     async def _fire_timers(self) -> None:
-        while True:
-            now = self._clock.now()
-            for what, row in list(self._loop.alarms.due(now)):
-                if what == "ready":
-                    self._loop.board.add(row)
-                    self._loop.wake()
-                else:
-                    self._fire(row)
-            coming = self._loop.alarms.next_at()
+        """What is due now; then sleeps until the next is, or until an earlier one is armed."""
+        alarms = self._loop.alarms
+        alarms.earlier.clear()
+        now = self._clock.now()
+        room = max(0, TIMERS_AT_ONCE - self._loop.backlog)
+        for what, row in list(islice(alarms.due(now), room)):
+            if what == "timer":
+                self._fire(row)
+            else:
+                self._loop.look_after(row)
+        coming = alarms.next_at()
+        if coming is not None and coming <= now:
+            await self._clock.sleep(BREATH_SECONDS)
+        else:
             nap = LONGEST_NAP if coming is None else (coming - now).total_seconds()
-            await self._clock.sleep(min(max(nap, TICK_SECONDS), TICK_SECONDS * 2))
+            await within(self._clock, min(nap, LONGEST_NAP), alarms.earlier)
 
     def _fire(self, row: OwedRow) -> None:
-        alive_at = None if row.token is None else self._workers.alive_at.get(row.token, self._started_at)
+        alive_at = self._workers.last_sign_of(row)
 
         def fire(env: Envelope) -> FireTimer:
             return FireTimer(
@@ -113,39 +124,39 @@ class Upkeep:
                 alive_at=alive_at,
             )
 
-        future = self._submit(row, Request(stream=row.instance, make=fire))
-        if future is not None:
+        try:
+            future = self._loop.submit(Request(stream=row.instance, make=fire))
+        except NOT_NOW:
+            self._loop.alarms.again(row, self._clock.now() + AGAIN)
+        else:
             future.add_done_callback(lambda done: self._fired(row, alive_at, done))
 
     def _fired(self, row: OwedRow, alive_at: datetime | None, done: asyncio.Future[Answer]) -> None:
         """A timer that found nothing due is looked at again: a heartbeat has moved what it was for."""
         if done.cancelled():
             return
-        error = done.exception()
+        error, now = done.exception(), self._clock.now()
         if error is not None:
-            self._loop.alarms.again(row, self._clock.now() + timedelta(seconds=AGAIN_SECONDS))
+            self._loop.alarms.again(row, now + (AGAIN if isinstance(error, NOT_NOW) else HORIZON))
         elif not done.result().events:
-            entry = self._loop.cache.get(row.instance)
+            entry = self._loop.decider.cache.get(row.instance)
             execution = None if entry is None else entry.state.open.get(row.key)
             if isinstance(execution, Running) and execution.token == row.token:
-                self._loop.alarms.again(row, _next_look(execution, alive_at, self._clock.now()))
-
-    def _submit(self, row: OwedRow, request: Request) -> asyncio.Future[Answer] | None:
-        try:
-            return self._loop.submit(request)
-        except (OverloadedError, StoppedError):
-            self._loop.alarms.again(row, self._clock.now() + timedelta(seconds=AGAIN_SECONDS))
-            return None
+                self._loop.alarms.again(row, _next_look(execution, alive_at, now))
 
     async def _every(self, seconds: float, do: Callable[[], Awaitable[None]]) -> None:
         while True:
+            pause = seconds
             try:
                 await do()
             except TenutoError as error:
                 log.warning("%s: %s", do.__name__, error)
+                pause = max(seconds, BREATH_SECONDS)
             except Exception:
                 log.exception("%s failed; it will be tried again", do.__name__)
-            await self._clock.sleep(seconds)
+                pause = max(seconds, BREATH_SECONDS)
+            if pause:
+                await self._clock.sleep(pause)
 
 
 def _next_look(running: Running, alive_at: datetime | None, now: datetime) -> datetime:

@@ -3,115 +3,175 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
-from domain.commands import Beat, Command, CompleteStep, FailStep, LoseLease
-from domain.errors import StaleTokenError, UnknownExecutionError, UnknownInstanceError
+from domain.commands import Beat, Command, CompleteStep, FailStep
+from domain.errors import StaleTokenError, TenutoError, UnknownExecutionError, UnknownInstanceError
 from domain.events import ResultIgnored
-from domain.state import Running, State
+from domain.state import State
 from engine.board import Poller
 from engine.draft import Request
-from engine.errors import ForgedTokenError
+from engine.errors import NOT_NOW, ForgedTokenError
+from engine.handout import loses_lease
 from engine.loop import Loop
 from engine.messages import Answer, BeatReport, Envelope, Poll, PollAnswer, ResultStatus, Task, TaskResult
-from engine.ports import Clock
+from engine.ports import Clock, OwedRow, Store
 from engine.sessions import Sessions
 from engine.tokens import Lease, Tokens
-
-REFUSALS = (StaleTokenError, UnknownExecutionError, UnknownInstanceError, ForgedTokenError)
-"""About one token: told to its item; everything else is about the whole call."""
+from engine.waits import within
 
 MAX_WAIT_SECONDS = 60.0
+MAX_PULSES = 100_000
+"""Bare heartbeats remembered, one per token."""
 
 
 class Workers:
+    """`undelivered` are leases that were stored, or may be, for a worker that never hears of them."""
+
     def __init__(
         self,
         loop: Loop,
+        store: Store,
         sessions: Sessions,
         tokens: Tokens,
         clock: Clock,
         state_of: Callable[[str], Awaitable[State]],
     ) -> None:
+        self.undelivered: set[str] = set()
         self._loop = loop
+        self._store = store
         self._sessions = sessions
         self._tokens = tokens
         self._clock = clock
         self._state_of = state_of
-        self.alive_at: dict[str, datetime] = {}  # Last bare heartbeat, by token.
+        self._started_at = clock.now()
+        self._pulses: OrderedDict[str, datetime] = OrderedDict()  # Last bare heartbeat, by token.
+        loop.on_undelivered.append(self.undelivered.add)
+
+    # Poll ------------------------------------------------------------------------
 
     async def poll(self, poll: Poll) -> PollAnswer:
         """Waits for tasks; results that came along are stored first, in the same batch as what they lead to."""
         await self._sessions.touch(poll.session, poll.worker)
         reports = [self._submit(result) for result in poll.results]
-        tasks = await self._wait_for_tasks(poll)
-        return PollAnswer(tasks, [await _status(report) for report in reports])
+        poller = self._loop.wait_for_tasks(poll) if poll.max_tasks > 0 else None
+        try:
+            statuses = [await _status(report) for report in reports]
+            tasks = [] if poller is None else await self._tasks_for(poller)
+            if tasks:
+                await self._sessions.touch(poll.session, poll.worker)  # Its leases begin now.
+        except BaseException:
+            if poller is not None:
+                self._loop.board.withdraw(poller)
+                poller.future.add_done_callback(self._not_delivered)
+            raise
+        return PollAnswer(tasks, statuses)
+
+    async def _tasks_for(self, poller: Poller) -> list[Task]:
+        if poller.poll.wait_seconds > 0:
+            await within(self._clock, min(poller.poll.wait_seconds, MAX_WAIT_SECONDS), poller.future)
+            self._loop.board.dismiss([poller])
+        await asyncio.wait([poller.future])  # A batch under way may still have something for it.
+        return poller.future.result()
+
+    async def keep_sessions(self) -> None:
+        """A worker that waits for tasks says nothing meanwhile; what it is handed must not be lost at once."""
+        for poller in self._loop.board.everyone():
+            await self._sessions.keep(poller.poll.session, poller.poll.worker)
+
+    def _not_delivered(self, future: asyncio.Future[list[Task]]) -> None:
+        """The connection dropped while tasks were on their way: their leases end at once."""
+        if future.exception() is None:
+            for task in future.result():
+                self.give_back(task.token)
+
+    def give_back(self, token: str) -> None:
+        """Ends a lease that nobody heard of. Until that is stored it stays in `undelivered`, to be tried again."""
+        self.undelivered.add(token)
+        lease = self._tokens.read(token)
+        try:
+            future = self._loop.submit(Request(stream=lease.instance, make=loses_lease(lease, token)))
+        except NOT_NOW:
+            return
+        future.add_done_callback(lambda done: self._given_back(token, done))
+
+    def _given_back(self, token: str, done: asyncio.Future[Answer]) -> None:
+        if not done.cancelled() and not isinstance(done.exception(), NOT_NOW):
+            self.undelivered.discard(token)
+
+    # Report ----------------------------------------------------------------------
 
     async def report(self, results: Sequence[TaskResult]) -> list[ResultStatus]:
         reports = [self._submit(result) for result in results]
         return [await _status(report) for report in reports]
-
-    async def heartbeat(self, session: str, worker: str, beats: Sequence[BeatReport]) -> list[ResultStatus]:
-        """One status per beat; a bare beat moves a time, one with details is an event."""
-        await self._sessions.touch(session, worker)
-        return [await self._beat(beat) for beat in beats]
-
-    async def _wait_for_tasks(self, poll: Poll) -> list[Task]:
-        if poll.max_tasks <= 0:
-            return []
-        poller = Poller(poll, asyncio.get_running_loop().create_future())
-        self._loop.board.wait(poller)
-        self._loop.wake()
-        try:
-            # A first turn of the loop is always waited for: a poll without `wait` takes what is there.
-            await asyncio.wait([poller.future], timeout=min(max(poll.wait_seconds, 0.05), MAX_WAIT_SECONDS))
-            self._loop.board.withdraw(poller)
-            return await poller.future if poller.reserved or poller.future.done() else []
-        except asyncio.CancelledError:
-            self._loop.board.withdraw(poller)
-            poller.future.add_done_callback(self._give_back)
-            raise
-
-    def _give_back(self, future: asyncio.Future[list[Task]]) -> None:
-        """The connection dropped while tasks were on their way: their leases end at once."""
-        if future.cancelled():
-            return
-        for task in future.result():
-            lease = self._tokens.read(task.token)
-            self._loop.submit(Request(stream=lease.instance, make=loses_lease(lease, task.token)))
 
     def _submit(self, result: TaskResult) -> asyncio.Future[Answer] | ForgedTokenError:
         try:
             lease = self._tokens.read(result.token)
         except ForgedTokenError as forged:
             return forged
-        self.alive_at.pop(result.token, None)
+        self._pulses.pop(result.token, None)
         return self._loop.submit(Request(stream=lease.instance, make=_result(lease, result)))
 
-    async def _beat(self, beat: BeatReport) -> ResultStatus:
+    # Heartbeat -------------------------------------------------------------------
+
+    async def heartbeat(self, session: str, worker: str, beats: Sequence[BeatReport]) -> list[ResultStatus]:
+        """One status per beat; a bare beat moves a time, one with details is an event."""
+        await self._sessions.touch(session, worker)
+        leases = [self._lease_of(beat.token) for beat in beats]
+        told = [
+            None if lease is None or beat.progress is None else self._tell_progress(lease, beat)
+            for lease, beat in zip(leases, beats, strict=True)
+        ]
+        refusals = [None if report is None else await _refusal(report) for report in told]
+        sessions = list({lease.session: None for lease in leases if lease is not None})
+        rows = await self._store.owed_under(sessions) if sessions else []
+        held = {row.token for row in rows}
+        return [
+            await self._beat_status(beat.token, lease, refusal, held=beat.token in held)
+            for beat, lease, refusal in zip(beats, leases, refusals, strict=True)
+        ]
+
+    def last_sign_of(self, row: OwedRow) -> datetime | None:
+        """When the holder of a lease was last known to be alive by a bare beat, for its heartbeat timeout.
+
+        A worker that speaks to another server is not silent because this one does not hear it; if no server does, its
+        session ends. One that spoke to this server before a restart has its time anew.
+        """
+        if row.token is None:
+            return None
+        if not self._sessions.hears(row.session or ""):
+            return self._clock.now()
+        return self._pulses.get(row.token, self._started_at)
+
+    def _lease_of(self, token: str) -> Lease | None:
         try:
-            lease = self._tokens.read(beat.token)
-            if beat.progress is not None:
-                await self._loop.submit(Request(stream=lease.instance, make=_progress(lease, beat)))
-            state = await self._state_of(lease.instance)
-        except REFUSALS as refusal:
-            if isinstance(refusal, StaleTokenError):
-                return await self._why_lost(beat)
-            return ResultStatus("refused", str(refusal))
-        return self._lease_status(state, lease, beat.token)
+            return self._tokens.read(token)
+        except ForgedTokenError:
+            return None
 
-    async def _why_lost(self, beat: BeatReport) -> ResultStatus:
-        lease = self._tokens.read(beat.token)
-        return self._lease_status(await self._state_of(lease.instance), lease, beat.token)
+    def _tell_progress(self, lease: Lease, beat: BeatReport) -> asyncio.Future[Answer]:
+        return self._loop.submit(Request(stream=lease.instance, make=_progress(lease, beat)))
 
-    def _lease_status(self, state: State, lease: Lease, token: str) -> ResultStatus:
-        execution = state.open.get(lease.execution)
-        if isinstance(execution, Running) and execution.token == token:
-            self.alive_at[token] = self._clock.now()
-            return ResultStatus("ok")
-        self.alive_at.pop(token, None)
-        if execution is None:
+    async def _beat_status(
+        self, token: str, lease: Lease | None, refusal: TenutoError | None, *, held: bool
+    ) -> ResultStatus:
+        if lease is None:
+            return ResultStatus("refused", str(ForgedTokenError()))
+        if held:
+            self._pulses[token] = self._clock.now()
+            self._pulses.move_to_end(token)
+            if len(self._pulses) > MAX_PULSES:
+                self._pulses.popitem(last=False)
+            return ResultStatus("ok") if refusal is None else ResultStatus("refused", str(refusal))
+        self._pulses.pop(token, None)
+        try:
+            over = lease.execution not in (await self._state_of(lease.instance)).open
+        except UnknownInstanceError as unknown:
+            return ResultStatus("refused", str(unknown))
+        if over:
             return ResultStatus("cancelled", "the execution is over")
         return ResultStatus("lost", "the lease is held under another token, or by nobody")
 
@@ -152,14 +212,17 @@ def _progress(lease: Lease, beat: BeatReport) -> Callable[[Envelope], Command]:
     )
 
 
-def loses_lease(lease: Lease, token: str) -> Callable[[Envelope], Command]:
-    return lambda env: LoseLease(
-        at=env.at,
-        command_id=env.command_id,
-        execution=lease.execution,
-        attempt=lease.attempt,
-        token=token,
-    )
+async def _refusal(report: asyncio.Future[Answer]) -> TenutoError | None:
+    """What is wrong with this one item; what is about the moment concerns the whole call, and is raised."""
+    try:
+        await report
+    except NOT_NOW:
+        raise
+    except (StaleTokenError, UnknownExecutionError):
+        return None  # The status says what became of the lease.
+    except TenutoError as refusal:
+        return refusal
+    return None
 
 
 async def _status(report: asyncio.Future[Answer] | ForgedTokenError) -> ResultStatus:
@@ -167,7 +230,9 @@ async def _status(report: asyncio.Future[Answer] | ForgedTokenError) -> ResultSt
         return ResultStatus("refused", str(report))
     try:
         answer = await report
-    except REFUSALS as refusal:
+    except NOT_NOW:
+        raise
+    except TenutoError as refusal:
         return ResultStatus("refused", str(refusal))
     if not answer.events:
         return ResultStatus("duplicate", "this result is already recorded")

@@ -79,7 +79,7 @@ class Instances:
                 changed[row.id] = row
         if changed:
             for row in changed.values():
-                _settle(row)
+                settle(row)
             cursor.execute(self.statements["upsert"], {"rows": _encode(list(changed.values())).decode()})
 
     def _rows(self, cursor: Cursor[Any], events: Sequence[Logged]) -> dict[str, Row]:
@@ -129,7 +129,7 @@ def _born(stream: str, now: Happened, event: e.InstanceStarted) -> Row:
     )
 
 
-def _settle(row: Row) -> None:
+def settle(row: Row) -> None:
     """What follows from the open executions, once all events of the batch are folded."""
     kinds = {kind for _, kind in row.open.values()} if row.status == "waiting" else set()
     row.waiting_for = sorted(kinds - {WORK})
@@ -167,9 +167,8 @@ def _failed(row: Row, now: Happened, event: e.StepFailed) -> None:
     if event.retry_at is not None:
         return
     before = row.open.pop(event.execution, None)
-    if before is not None and event.execution.endswith(
-        UNDO
-    ):  # CompensationFailed follows: it is for a person.
+    if before is not None and event.execution.endswith(UNDO):
+        # CompensationFailed follows: it is for a person.
         row.open[event.execution] = (before[0], "manual_resolution")
 
 

@@ -108,8 +108,9 @@ class Rebuild:
             with self._new.connection.transaction(), self._new.connection.cursor(binary=True) as cursor:
                 cursor.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(LOCK_TIMEOUT))
                 self._catch_up(cursor)
-                for statement in ("drop_live", "take_over", "adopt_position", "drop"):
-                    cursor.execute(self._sql[statement], {"projection": self.name})
+                shape = {"projection": self.name, "shape": self._new.shape}
+                for statement in ("drop_live", "take_over", "adopt_shape", "drop"):
+                    cursor.execute(self._sql[statement], shape)
         except LockNotAvailable:
             return False
         self._built = False

@@ -24,8 +24,6 @@ DROP TABLE IF EXISTS {live}
 -- With its indexes, under the same name.
 ALTER TABLE {rebuilt} SET SCHEMA {live_schema}
 
--- name: adopt_position
-UPDATE {live_schema}.positions AS live
-SET position = rebuilt.position, shape = rebuilt.shape, at = rebuilt.at, actor = rebuilt.actor, reason = rebuilt.reason
-FROM {views}.positions AS rebuilt
-WHERE live.projection = rebuilt.projection AND live.projection = %(projection)s
+-- name: adopt_shape
+-- Both stand at the same position, so the shape is all that can have changed.
+UPDATE {live_schema}.positions SET shape = %(shape)s WHERE projection = %(projection)s

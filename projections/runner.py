@@ -2,7 +2,7 @@
 gone.
 
 One asyncio task per projection decides *when*; the batch itself runs in a thread (`projections/follower.py`),
-so that the loop that serves everybody is never held up by folding. A hint (`wake`) makes it quick, polling
+so that the loop that serves everybody goes on meanwhile. A hint (`wake`) makes it quick, polling
 makes it sure. An event that cannot be read or folded stops its projection, and only that one: it is reported
 in `status`, and never skipped; `rebuild`, or a release that knows it, goes on from there.
 """
@@ -22,7 +22,7 @@ from psycopg.errors import ReadOnlySqlTransaction
 from domain.errors import TenutoError
 from projections.catalogue import PROJECTIONS
 from projections.follower import Follower, Place, Site
-from projections.log import MAX_BATCH_EVENTS
+from projections.log import BATCH_EVENTS
 from projections.projection import Factory
 from projections.rebuilding import Comparison, Rebuild
 
@@ -137,7 +137,7 @@ class Runner:
         table: str = "stored_events",
         projections: Mapping[str, Factory] = PROJECTIONS,
         poll: float = POLL,
-        batch: int = MAX_BATCH_EVENTS,
+        batch: int = BATCH_EVENTS,
     ) -> None:
         self._clock = clock
         self._poll = poll
@@ -225,12 +225,12 @@ class Runner:
                 kept.unreachable = str(error)
                 kept.follower.close()
                 await self._pause(BACK_OFF, kept.hurried)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, it stops this projection and is reported
                 await self._stopped(kept, error)
 
     async def _stopped(self, kept: _Kept, error: Exception) -> None:
         if kept.fault is None:  # The next look says where it stopped, and goes on saying how far the log is.
-            logger.exception("projection %s stopped", kept.follower.name, exc_info=error)
+            logger.error("projection %s stopped", kept.follower.name, exc_info=error)
             kept.fault = f"{type(error).__name__}: {error}"
             return
         await kept.saw(kept.place, self._clock.monotonic())  # It cannot even look.

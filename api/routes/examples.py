@@ -7,16 +7,6 @@ from typing import Any
 ID = "0-019360c2a1f17c3e9b0e5c7d8a4f2b61"
 AT = "2026-11-23T12:00:00.000000Z"
 
-FINDING = {
-    "code": "unknown-step",
-    "severity": "error",
-    "message": "`next` names a step that is not there: 'shipp'",
-    "source": "order.yaml",
-    "line": 12,
-    "column": 41,
-    "step": "reserve",
-    "fix": "ship",
-}
 DEFINITION_TEXT = """name: order
 version: "1"
 steps:

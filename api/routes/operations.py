@@ -33,7 +33,8 @@ async def is_alive(request: Request) -> Response:
 async def is_ready(request: Request) -> Response:
     """Can the server do its work?
 
-    503 while the database does not answer, a projection has stopped, or the server is shutting down.
+    503 while the database does not answer, or the server is shutting down. A projection that is behind or has stopped
+    (`/v1/projections`) makes lists stale, not the server unready.
     """
     wiring = wiring_of(request)
     if wiring.draining.is_set():
@@ -44,9 +45,6 @@ async def is_ready(request: Request) -> Response:
         raise NotReadyError(problem=f"the database did not answer within {READY_WITHIN_S} s") from None
     except TenutoError as error:
         raise NotReadyError(problem=str(error)) from error
-    for progress in wiring.runner.status():
-        if progress.condition == "stopped":
-            raise NotReadyError(problem=f"the projection {progress.name} has stopped: {progress.problem}")
     return reply({"status": "ready"})
 
 

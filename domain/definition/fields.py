@@ -14,7 +14,21 @@ from domain.durations import parse_duration
 from domain.errors import TenutoError
 from domain.expressions import compile_condition, compile_value
 
-RESERVED = frozenset("input instance now deadlines lastError signal undo item index compensation end".split())
+RESERVED = frozenset(
+    {
+        "input",
+        "instance",
+        "now",
+        "deadlines",
+        "lastError",
+        "signal",
+        "undo",
+        "item",
+        "index",
+        "compensation",
+        "end",
+    }
+)
 """What `$` offers besides the instance's own data; no step or output may take these names."""
 
 MAX_STEPS = 10_000
@@ -46,7 +60,7 @@ def _not_reserved(name: str) -> str:
 
 def _duration(value: Any) -> int:
     if not isinstance(value, str):
-        raise ValueError("write a duration as text, for example 30s, 5m, 24h")
+        raise ValueError("write a duration as text, for example 30s, 5m, 24h")  # noqa: TRY004 - pydantic reads these
     try:
         return parse_duration(value)
     except TenutoError as error:
@@ -61,8 +75,11 @@ def _literal_duration_or_expression(value: Any) -> Any:
     return value
 
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$"), AfterValidator(_not_reserved)]
-"""Of a step, an output, a signal: letters, digits, `_`, `-`."""
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")]
+"""Of a definition: letters, digits, `_`, `-`."""
+
+Name = Annotated[Identifier, AfterValidator(_not_reserved)]
+"""Of a step, an output, a signal: the same, less what `$` already offers."""
 
 Duration = Annotated[int, PlainValidator(_duration)]
 """Written as `30s`, kept as milliseconds."""

@@ -14,6 +14,7 @@ from domain.definition.fields import (
     MAX_STEPS,
     Condition,
     Duration,
+    Identifier,
     Json,
     Model,
     Name,
@@ -71,7 +72,7 @@ class ErrorHandlerModel(Model):
 
 
 class DefinitionModel(Model):
-    name: Name
+    name: Identifier
     version: Version | None = None
     description: str | None = None
     timeout: Duration | None = None
@@ -88,4 +89,4 @@ class DefinitionModel(Model):
     steps: Annotated[list[AnyStep], Field(min_length=1, max_length=MAX_STEPS)]
 
 
-__all__ = ["Condition", "DefinitionModel", "DeadlineModel", "ErrorHandlerModel", "SignalModel"]
+__all__ = ["Condition", "DeadlineModel", "DefinitionModel", "ErrorHandlerModel", "SignalModel"]

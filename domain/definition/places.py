@@ -35,9 +35,13 @@ def value_at(tree: Any, path: Path) -> Any:
 def step_at(tree: Any, path: Path) -> str | None:
     """Return the id of the innermost step that `path` leads through."""
     found = None
-    for part in path:
+    for depth, part in enumerate(path):
         tree = _inside(tree, part)
-        if isinstance(tree, dict) and isinstance(tree.get("id"), str):
+        in_steps = (
+            "steps" in path[max(depth - 1, 0) : depth]
+            or "branches" in path[max(depth - 2, 0) : max(depth - 1, 0)]
+        )
+        if in_steps and isinstance(tree, dict) and isinstance(tree.get("id"), str):
             found = tree["id"]
     return found
 
@@ -53,4 +57,5 @@ def _inside(node: Any, part: str | int) -> Any:
 def _spelling(node: Any, part: str | int) -> str | int:
     if isinstance(part, int) or not isinstance(node, dict) or part in node:
         return part
-    return next((name for name in (to_snake(part), _OTHER_NAMES.get(part)) if name in node), part)
+    other = to_snake(part) if to_snake(part) in node else _OTHER_NAMES.get(part, part)
+    return other if other in node else part

@@ -62,8 +62,7 @@ def refuse_unstorable(texts: Iterable[str | None]) -> None:
 
 
 def last_of_each_key(rows: Iterable[OwedRow]) -> list[OwedRow]:
-    """In key order: two writers that touch the same rows must never wait for each other. The last row of a
-    key wins."""
+    """In key order, in which every writer touches rows. Of rows under one key the last one counts."""
     by_key = {(row.instance, row.key): row for row in rows}
     return [by_key[key] for key in sorted(by_key)]
 

@@ -1,9 +1,9 @@
-"""The store's connections to PostgreSQL: opened when needed, thrown away when in doubt, never believed
-blindly.
+"""The store's connections to PostgreSQL: opened when needed, thrown away when in doubt.
 
 This is the library's datastore without its pool, which knows neither addresses of several hosts nor what to
 do after a failover. Knows what a lost connection looks like, and nothing of events. Next: `recorder.py`,
-which appends."""
+which appends.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from engine.ports import StoreUnavailableError
 CONNECT_TIMEOUT = 5  # seconds for each address
 LOCK_TIMEOUT = "10s"  # for a writer who waits for another, say a frozen one
 STATEMENT_TIMEOUT = (
-    "30s"  # no statement of ours takes a second; does not end a wait for a synchronous replica
+    "30s"  # none of ours takes one second; a wait for a synchronous replica is not ended by it
 )
 
 UNAVAILABLE_CLASSES = ("08", "40", "53", "57", "58")
@@ -67,8 +67,7 @@ class StoreConnection(psycopg.Connection[DictRow]):
 
 
 class Connections(PostgresDatastore):
-    """One schema's connections, one for each thread at a time; the last one given back is the first one
-    reused."""
+    """One schema's connections, one for each thread at a time; the last given back is the first reused."""
 
     def __init__(self, dsn: str, schema: str) -> None:
         try:
@@ -90,8 +89,7 @@ class Connections(PostgresDatastore):
 
     @contextmanager
     def get_connection(self) -> Iterator[StoreConnection]:
-        """In autocommit mode. An error closes it; StoreUnavailableError if the database, not we, is the
-        cause."""
+        """In autocommit mode. Raises StoreUnavailableError when the database, and not the request, is at fault."""
         connection = self._take()
         try:
             yield connection
@@ -116,12 +114,17 @@ class Connections(PostgresDatastore):
             self._forget_idle()
 
     def _take(self) -> StoreConnection:
-        while self._idle:
-            connection = self._idle.pop()
+        while connection := self._pop_idle():
             if _is_quiet(connection):
                 return connection
             connection.close()
         return self._connect()
+
+    def _pop_idle(self) -> StoreConnection | None:
+        try:
+            return self._idle.pop()
+        except IndexError:  # Asking first would be no use: other threads pop, too.
+            return None
 
     def _give_back(self, connection: StoreConnection) -> None:
         idle = connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
@@ -131,8 +134,8 @@ class Connections(PostgresDatastore):
             connection.close()
 
     def _forget_idle(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
+        while connection := self._pop_idle():
+            connection.close()
 
     def _connect(self) -> StoreConnection:
         if self._closed:
@@ -171,8 +174,7 @@ def is_unavailable(error: psycopg.Error) -> bool:
 
 
 def _is_quiet(connection: StoreConnection) -> bool:
-    """An idle server has nothing to say, except good-bye. Asking the socket costs microseconds, and spares an
-    append the doubt whether its COMMIT got through."""
+    """An idle server has nothing to say but good-bye. Asking the socket spares an append much doubt."""
     if connection.closed:
         return False
     poll = select.poll()

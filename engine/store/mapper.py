@@ -2,7 +2,8 @@
 
 No class paths and no second encoding, so SQL can read the log and a class may be renamed. What a payload
 means, and how an old one is read today, is the business of `domain/codec.py`. Next: `recorder.py`, which
-writes what this makes."""
+writes what this makes.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +15,10 @@ from engine.ports import Recorded
 
 
 class EventMapper(Mapper[str]):
-    """Recorded <-> StoredEvent. The library's own mapper would write class paths, and read them back by
-    importing."""
+    """Recorded <-> StoredEvent. The library's own would write class paths, and read by importing them."""
 
     def to_stored_event(self, domain_event: Any) -> StoredEvent:
-        """Of a `Recorded`, which the library knows as a domain event; its position is the database's to
-        give."""
+        """Of a `Recorded`; its position is the database's to give."""
         return StoredEvent(
             originator_id=domain_event.stream,
             originator_version=domain_event.version,

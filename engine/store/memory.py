@@ -1,8 +1,8 @@
 """The store in memory: for fast tests and for simulation. No threads, no files, no time of its own.
 
 Gives the answers that PostgreSQL gives (`tests/engine/test_store_contract.py`, and a random comparison), with
-one difference that no caller may rely on: its positions have no gaps, and a conflict names every stream that
-lost."""
+one difference that no caller may rely on: positions have no gaps, and a conflict names all that lost.
+"""
 
 from __future__ import annotations
 

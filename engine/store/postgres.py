@@ -5,7 +5,8 @@ for a disk and a batch can grow while the one before it commits. Reads go throug
 asynchronous pool was no faster, and this way there is one kind of connection and one judgement of its
 failures).
 
-Knows no rules of workflows. Next: `recorder.py` (one append), `connections.py` (failures), `schema.sql`."""
+Knows no rules of workflows. Next: `recorder.py` (one append), `connections.py` (failures), `schema.sql`.
+"""
 
 from __future__ import annotations
 
@@ -216,9 +217,9 @@ class PostgresStore:
 
     async def close(self) -> None:
         """Ends what is under way first; may be called twice."""
-        self._connections.close()
         for pool in (self._committer, self._readers):
             await asyncio.to_thread(pool.shutdown)
+        self._connections.close()
 
     # Threads -----------------------------------------------------------------
 
@@ -251,8 +252,7 @@ class PostgresStore:
 
 
 def _conflict(error: IntegrityError, batch: Batch) -> TenutoError:
-    """Which rows lost against another writer's. PostgreSQL names the first, in words that depend on its
-    language."""
+    """Which rows lost against another writer's. PostgreSQL names the first, in the words of its language."""
     cause = error.__cause__
     if not isinstance(cause, psycopg.IntegrityError):
         raise error

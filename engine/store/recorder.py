@@ -1,5 +1,4 @@
-"""One append: a transaction that is sent as a whole and answered once, holding a batch's events and derived
-rows.
+"""One append: a transaction, sent as a whole and answered once, of a batch's events and derived rows.
 
     BEGIN · advisory lock · NOTIFY · refuse holes · events · owed rows · client commands · COMMIT
 
@@ -31,8 +30,7 @@ from engine.store.statements import SQL
 
 
 class BatchRecorder(PostgresApplicationRecorder):
-    """The library's recorder, with a batch's rows in the same transaction: `insert_events(events,
-    batch=batch)`."""
+    """The library's recorder; `insert_events(events, batch=batch)` adds the batch's rows to the transaction."""
 
     datastore: Connections
 
@@ -61,10 +59,8 @@ class BatchRecorder(PostgresApplicationRecorder):
                     commit_sent = True
                     cursor.execute("COMMIT")
             except psycopg.Error as error:
-                if (
-                    error.diag.severity_nonlocalized == "ERROR"
-                ):  # A statement failed, so COMMIT was not carried out.
-                    connection.rollback()
+                if error.diag.severity_nonlocalized == "ERROR":
+                    connection.rollback()  # A statement failed, so COMMIT was not carried out.
                 elif commit_sent:
                     raise CommitUnknownError from error
                 raise
@@ -149,8 +145,7 @@ class LogFactory(PostgresFactory):
 
 
 class EventLog(Application[str]):
-    """The library's application of one shard: mapper and recorder, and the log as the library's readers know
-    it."""
+    """The library's application of one shard: mapper, recorder, and the log as its readers know it."""
 
     recorder: BatchRecorder
 

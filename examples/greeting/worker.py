@@ -5,6 +5,7 @@ python -m examples.greeting.worker
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from tenuto import Worker, activity
@@ -16,4 +17,6 @@ def greet(order: dict[str, Any]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    Worker("http://127.0.0.1:8080", activities=[greet]).run_forever()
+    server = os.environ.get("TENUTO_SERVER", "http://127.0.0.1:8080")
+    print(f"Greeting whoever {server} asks me to. Ctrl-C stops me.", flush=True)
+    Worker(server, activities=[greet]).run_forever()

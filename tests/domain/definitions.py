@@ -30,7 +30,9 @@ LIMITS = st.fixed_dictionaries(
         "onMaxRetriesExceeded": st.sampled_from(["compensate", "pause", "fail"]),
         "priority": st.just("high"),
         "businessStatus": st.sampled_from(["packing", "sending"]),
-        "input": st.sampled_from([{"now": "$.now", "flag": {"$coalesce": ["$.flag", 0]}}] * 3 + ["$.missing"]),
+        "input": st.sampled_from(
+            [{"now": "$.now", "flag": {"$coalesce": ["$.flag", 0]}}] * 3 + ["$.missing"]
+        ),
     },
 )
 OUTPUTS = st.sampled_from([None] * 2 + [{"flag": "$.flag"}] * 4 + [{"other": "$.missing"}])
@@ -85,7 +87,8 @@ class Writer:
         return f"s{self._number}"
 
     def step(self, ids: list[str], number: int, depth: int) -> Tree:
-        kinds = ["task"] * 5 + ["decision", "wait", "compensate", "ending"] + ["parallel"] * 2 * (depth < 2)
+        kinds = ["task"] * 5 + ["wait", "compensate", "ending"] + ["parallel"] * 2 * (depth < 2)
+        kinds += ["decision"] * (number > 0)
         kind = self.draw(st.sampled_from(kinds))
         after = ids[number + 1] if number + 1 < len(ids) else None
         step: Tree = {"id": ids[number]}
@@ -130,7 +133,9 @@ class Writer:
     def undo(self, id: str) -> Tree:
         limits = {key: value for key, value in self.draw(LIMITS).items() if key != "businessStatus"}
         reason = {"why": "$.undo.reason", "output": {"$coalesce": ["$.undo.output", None]}}
-        input = self.draw(st.sampled_from([reason, {"why": {"$coalesce": ["$.compensation.reason", "late"]}}]))
+        input = self.draw(
+            st.sampled_from([reason, {"why": {"$coalesce": ["$.compensation.reason", "late"]}}])
+        )
         return {"id": id, "type": "task", "action": f"worker:q/{id}", **limits, "input": input}
 
     def wait(self, step: Tree, ids: list[str]) -> None:

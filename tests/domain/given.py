@@ -135,12 +135,12 @@ class Run:
         check(before, command, events, self.state, self.program)
         return events
 
-    def refuses(self, error: type[TenutoError], kind: type[Command], **fields: Any) -> TenutoError:
+    def refuses(self, refused: type[TenutoError], kind: type[Command], **fields: Any) -> TenutoError:
         """The refusal of the command, which has changed nothing."""
         before = encoded(self.state)
         try:
             events = advance(kind(at=self.now, **fields), self.state, self.program)
-        except error as refusal:
+        except refused as refusal:
             assert encoded(self.state) == before
             return refusal
         raise AssertionError(f"{kind.__name__} was granted: {events}")

@@ -15,18 +15,23 @@ from domain.commands import Command
 from domain.definition.program import Program
 from domain.events import (
     Compensated,
-    CompensationGivenUp,
+    CompensationFailed,
     CompensationStarted,
     Event,
     ResultIgnored,
     StatusChanged,
+    StepCancelled,
     StepCompleted,
+    StepFailed,
     StepResolved,
     StepScheduled,
+    StepSkipped,
+    WaitStarted,
 )
 from domain.instance import advance, decide, evolve, owed
 from domain.owed import touched
-from domain.state import Scope, State, Stuck, Waiting
+from domain.paths import UNDO, undo_of
+from domain.state import Queued, Running, Scope, State, Stuck, Waiting
 from domain.status import TERMINAL, TRANSITIONS
 from domain.stimulus import command_of
 
@@ -53,7 +58,9 @@ def check(before: State, command: Command, events: list[Event], after: State, pr
 
 def _check_envelopes(events: list[Event]) -> None:
     for number, event in enumerate(events):
-        assert (event.at is None) == (number > 0), "the first event is the stimulus, the rest are consequences"
+        assert (event.at is None) == (number > 0), (
+            "the first event is the stimulus, the rest are consequences"
+        )
 
 
 def _check_owed(before: State, events: list[Event], after: State) -> None:
@@ -88,6 +95,10 @@ def _check_progress(state: State) -> None:
     assert owed(state) or stuck, "it would wait for ever"
     if state.status in ("running", "waiting"):
         assert any(not isinstance(one, Scope) for one in state.open.values()), "nothing will move it"
+    if state.rollback is not None:
+        undos = [state.open.get(undo_of(one)) for one in state.rollback.pending]
+        under_way = any(isinstance(undo, Queued | Running) for undo in undos)
+        assert under_way or all(isinstance(undo, Stuck) for undo in undos), "it goes on until only people can"
     if state.status == "waiting":
         assert all(isinstance(one, Waiting | Stuck | Scope) for one in state.open.values())
 
@@ -122,27 +133,72 @@ def _folded_with_a_snapshot(log: list[Event], id: str, cut: int) -> State:
     return state
 
 
-def _check_undos(log: list[Event]) -> None:
-    """S154, S155: what a rollback of everything undoes is what had completed, latest first, each of it once."""
-    works: dict[str, StepScheduled] = {}
-    done: list[str] = []
-    for event in log:
+class Undone:
+    """S154, S155, told again without the kernel: what completed and can be undone, and in which order it is."""
+
+    def __init__(self) -> None:
+        self.scheduled: dict[str, StepScheduled] = {}
+        self.open: set[str] = set()
+        self.succeeded: set[str] = set()
+        self.done: list[str] = []
+        self.expected: list[str] = []
+
+    def read(self, event: Event) -> None:
         match event:
             case StepScheduled():
-                works.setdefault(event.execution, event)
-            case StepCompleted() | StepResolved() | ResultIgnored(error=None):
-                scheduled = works.get(event.execution)
-                if scheduled is not None and scheduled.undoes is not None:
-                    if isinstance(event, StepResolved):
-                        done.remove(scheduled.undoes)
-                elif scheduled is not None and scheduled.compensate_with and event.execution not in done:
-                    done.append(event.execution)
+                self._scheduled(event)
+            case StepCompleted() | StepResolved():
+                self.open.discard(event.execution)
+                self._succeeded(event.execution)
+            case ResultIgnored(error=None) if not event.execution.endswith(UNDO):
+                if event.execution not in self.open | self.succeeded:
+                    self._succeeded(event.execution)
+                    self.expected.insert(0, event.execution)
+            case StepFailed(retry_at=None) | StepCancelled() | StepSkipped():
+                self.open.discard(event.execution)
+            case WaitStarted(signal=None, until=None) | CompensationFailed():
+                self.open.add(event.execution)
+            case CompensationStarted():
+                self._rollback(event)
             case Compensated():
-                done.remove(event.undoes)
-            case CompensationStarted() if "#" not in event.trigger:
-                expected = [one for one in reversed(done) if one in event.executions]
-                assert event.executions == expected, "in reverse order of completion"
-            case CompensationGivenUp():
-                pass
+                self.open.discard(event.execution)
+                self.done.remove(event.undoes)
             case _:
                 pass
+
+    def _scheduled(self, event: StepScheduled) -> None:
+        first = event.execution not in self.open
+        self.scheduled.setdefault(event.execution, event)
+        self.open.add(event.execution)
+        if event.undoes is not None and first:
+            assert event.undoes in self.done, "only what completed is undone, and only once"
+            assert self.expected.index(event.undoes) == 0, "in reverse order of completion"
+            self.expected.remove(event.undoes)
+
+    def _succeeded(self, execution: str) -> None:
+        scheduled = self.scheduled.get(execution)
+        if scheduled is None:
+            return
+        if scheduled.undoes is not None:
+            self.done.remove(scheduled.undoes)
+        elif scheduled.compensate_with is not None:
+            assert execution not in self.done
+            self.done.append(execution)
+            self.succeeded.add(execution)
+        else:
+            self.succeeded.add(execution)
+
+    def _rollback(self, event: CompensationStarted) -> None:
+        expected = list(reversed(self.done))
+        if "#" in event.trigger:
+            assert event.executions == [one for one in expected if one in event.executions]
+        else:
+            assert event.executions == expected, "everything that completed, in reverse order"
+        under_way = [one for one in event.executions if undo_of(one) in self.open]
+        self.expected = [one for one in event.executions if one not in under_way]
+
+
+def _check_undos(log: list[Event]) -> None:
+    told = Undone()
+    for event in log:
+        told.read(event)

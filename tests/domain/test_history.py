@@ -418,3 +418,12 @@ def test_steps_near_their_timeout_stand_with_the_limit_they_meet_first() -> None
 def test_transitions_of_the_status_only() -> None:
     told = [now.event for now in history(*stuck())]
     assert len(transitions(history(*stuck()))) == sum(isinstance(event, StatusChanged) for event in told) == 4
+
+
+def test_the_current_step_is_the_one_opened_last_and_never_a_scope() -> None:
+    opened = command(1, ScopeOpened(execution="prepare#1", step="prepare", blocks=["a", "b"]))
+    inside = command(1, scheduled("prepare.pack#1", step="pack"), scheduled("prepare.bill#1", step="bill"))
+    opening = command(0, started(), status("pending", "running", "started"))
+    assert view(opening)["currentStep"] is None
+    assert view(opening, opened)["currentStep"] is None
+    assert view(opening, opened, inside)["currentStep"] == "bill"

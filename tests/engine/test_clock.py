@@ -1,4 +1,5 @@
-"""The clocks: the database's time told by a process's own, and a time that passes only when a test says so."""
+"""The clocks: the database's time told by a process's own, and a time that passes only when a test says
+so."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from engine.clock import ManualClock, SystemClock
+from engine.ports import Clock
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -49,7 +51,7 @@ async def test_synchronising_follows_another_database() -> None:
 
 
 async def test_the_system_clock_goes_on_and_sleeps() -> None:
-    clock = SystemClock(0)
+    clock: Clock = SystemClock(0)
     before, start = clock.now(), time.monotonic()
     await clock.sleep(0.01)
     assert time.monotonic() - start >= 0.009

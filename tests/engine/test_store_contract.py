@@ -59,8 +59,8 @@ def events(stream: str, *versions: int) -> list[Recorded]:
 
 
 def invoke(instance: str, key: str = "ship#1", **fields: Any) -> OwedRow:
-    fields = {"queue": "parcels", "due_at": NOON, "action": "ship", "attempt": 1} | fields
-    return OwedRow(namespace="default", instance=instance, key=key, kind="invoke", **fields)
+    usual: dict[str, Any] = {"queue": "parcels", "due_at": NOON, "action": "ship", "attempt": 1}
+    return OwedRow(namespace="default", instance=instance, key=key, kind="invoke", **usual | fields)
 
 
 def leased(instance: str, session: str | None, key: str = "ship#1", **fields: Any) -> OwedRow:
@@ -69,9 +69,7 @@ def leased(instance: str, session: str | None, key: str = "ship#1", **fields: An
 
 def listen(instance: str, correlation_key: str, signal: str | None = None, **fields: Any) -> OwedRow:
     fields = {"namespace": "default", "key": "@instance"} | fields
-    return OwedRow(
-        instance=instance, kind="listen", correlation_key=correlation_key, signal=signal, **fields
-    )
+    return OwedRow(instance=instance, kind="listen", correlation_key=correlation_key, signal=signal, **fields)
 
 
 def command(key: str, namespace: str = "default", instance: str = "a") -> ClientCommand:
@@ -550,14 +548,16 @@ async def act(store: Store, operation: tuple[Any, ...]) -> object:
                 return await store.replace_owed(stream, mine, version=known[stream] - behind)
             case ("snapshot", stream, behind):
                 version = max(known[stream] - behind, 0)
-                return await store.save_snapshots([Snapshot(stream, version, 1, b"%d" % version)])
+                await store.save_snapshots([Snapshot(stream, version, 1, b"%d" % version)])
             case ("renew", session, until):
-                return await store.renew([Session(id=session, worker="w", expires_at=until)])
+                await store.renew([Session(id=session, worker="w", expires_at=until)])
             case ("end", session):
-                return await store.end_session(session)
+                await store.end_session(session)
+            case _:
+                raise AssertionError(operation)
     except TenutoError as refusal:
         return type(refusal)
-    raise AssertionError(operation)
+    return None
 
 
 async def everything(store: Store, question: tuple[Any, ...]) -> list[object]:

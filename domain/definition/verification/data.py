@@ -17,7 +17,7 @@ from domain.definition.verification.flow import live_undo_steps
 from domain.definition.verification.graph import SUCCEEDED, Graph, join_of
 from domain.definition.verification.outline import Outline
 from domain.definition.verification.report import Report, did_you_mean, listed
-from domain.definition.verification.uses import Moment, Site, Use, sites_of
+from domain.definition.verification.uses import Moment, Site, Use, path_text, sites_of
 from domain.steps.parallel import ParallelModel
 
 _RUNNING: Final[frozenset[Moment]] = frozenset({"signal", "reason", "result", "step", "next"})
@@ -50,14 +50,20 @@ _NAMES: Final[dict[str, _Name]] = {
     "item": _Name(None, frozenset(), "inside a map"),
     "index": _Name((), frozenset(), "inside a map"),
 }
+_WHERE: Final[dict[Moment, str]] = {"signal": "the signal", "result": "the end"}
 _IN_UNDO: Final = ("undo", "compensation")
-_FAILED: Final = ("failed", "compensated", "compensation_failed")
 # Without a schema that says so, a path is taken for a boolean when its last name reads like a yes-or-no question.
 _BOOLEAN: Final = re.compile(
     r"(?:is|has|have|can|could|should|was|were|will|did|does|needs?|allows?|use|with|no|not)[A-Z_].*"
     r"|.*(?:[a-df-z]ed|able|ible)"
     r"|(?:.*[a-z_])?(?:[oO]k|OK|[vV]alid|[aA]ctive|[sS]uccess|[sS]uccessful|[pP]aid|[dD]one|[fF]ound|[sS]ent|[fF]lag)"
 )
+
+
+class Problem(NamedTuple):
+    code: str
+    message: str
+    fix: str | None = None
 
 
 def check_names(outline: Outline, report: Report) -> None:
@@ -77,8 +83,7 @@ def check_names(outline: Outline, report: Report) -> None:
             continue
         problem = _problem(site, sources, outline)
         if problem is not None:
-            code, message, fix = problem
-            report.add(code, message, use.path, fix=fix, offset=use.offset)
+            report.add(problem.code, problem.message, use.path, fix=problem.fix, offset=use.offset)
 
 
 def check_data(outline: Outline, graph: Graph, report: Report) -> None:
@@ -93,7 +98,7 @@ def check_data(outline: Outline, graph: Graph, report: Report) -> None:
         if known is None:
             continue
         surely, perhaps = known
-        where = f"{site.place.step.id!r}" if site.place else "this"
+        where = repr(site.place.step.id) if site.place else _WHERE[site.moment]
         if not perhaps & bit:
             report.add(
                 "data-used-too-early",
@@ -107,9 +112,15 @@ def check_data(outline: Outline, graph: Graph, report: Report) -> None:
                 f"`{use.text}` is set by {_by_whom(use, sources, outline)}, "
                 f"which does not come before {where} on every way",
                 use.path,
-                fix=None if site.moment == "next" else f"write {{$coalesce: [{use.text}, …]}} with a default",
+                fix=_advice_to_guard(site),
                 offset=use.offset,
             )
+
+
+def _advice_to_guard(site: Site) -> str:
+    if site.moment == "next":
+        return f"ask for it first: `{path_text(site.use.keys[:1])} && …`"
+    return f"write {{$coalesce: [{site.use.text}, …]}} with a default"
 
 
 def _sources(outline: Outline) -> dict[str, list[str]]:
@@ -159,10 +170,8 @@ def _known_at(site: Site, flow: DataFlow, undo_steps: set[str]) -> tuple[int, in
             return flow.at_start, flow.everything
         case "result":
             sure = flow.at_start
-            if site.outcome == "succeeded" and SUCCEEDED in flow.surely:
-                sure = flow.surely[SUCCEEDED]
-            elif site.outcome in _FAILED:
-                sure |= flow.bit(LAST_ERROR)
+            if site.outcome == "succeeded":
+                sure = flow.surely.get(SUCCEEDED, sure)
             return sure, flow.everything
         case "step" | "next":
             assert site.place is not None
@@ -176,58 +185,41 @@ def _known_at(site: Site, flow: DataFlow, undo_steps: set[str]) -> tuple[int, in
     return flow.surely[node] | wrote, flow.perhaps[node] | wrote | flow.from_beside(site.place)
 
 
-def _problem(
-    site: Site, sources: dict[str, list[str]], outline: Outline
-) -> tuple[str, str, str | None] | None:
-    """What is wrong with the name that a use begins with: code, message and advice."""
-    use = site.use
-    root = use.keys[0]
+def _problem(site: Site, sources: dict[str, list[str]], outline: Outline) -> Problem | None:
+    """What is wrong with the name that a use begins with."""
+    text, root = site.use.text, site.use.keys[0]
     if site.moment == "wait-output":
-        if root == "payload":
-            return None
-        return (
-            "unknown-data",
-            f"in a wait's `output`, `$` is {{payload}}, so `{use.text}` is nothing",
-            "write $.payload",
-        )
+        message = f"in a wait's `output`, `$` is {{payload}}, so `{text}` is nothing"
+        return None if root == "payload" else Problem("unknown-data", message, "write $.payload")
     if isinstance(root, str) and root in _NAMES:
         return _reserved(site, root, _NAMES[root], outline)
     if site.moment == "labels":
-        return (
-            "data-used-too-early",
-            f"labels are set at the start, when only `$.input` is there, not `{use.text}`",
-            None,
-        )
+        message = f"labels are set at the start, when only `$.input` is there, not `{text}`"
+        return Problem("data-used-too-early", message, "read it from $.input")
     if root in sources:
         return None
-    return (
-        "unknown-data",
-        f"nothing sets `{Use(use.keys[:1], use.path, 0, False, False).text}`",
-        _advice(use, sources, outline),
+    return Problem(
+        "unknown-data", f"nothing sets `{path_text(site.use.keys[:1])}`", _advice(site.use, sources, outline)
     )
 
 
-def _reserved(site: Site, root: str, name: _Name, outline: Outline) -> tuple[str, str, str | None] | None:
-    use = site.use
+def _reserved(site: Site, root: str, name: _Name, outline: Outline) -> Problem | None:
     undoes = site.place is not None and site.place.step.id in outline.undoes
     if site.moment not in name.moments and not (root in _IN_UNDO and undoes):
-        return "misplaced-name", f"`$.{root}` exists only {name.where}", None
+        return Problem("misplaced-name", f"`$.{root}` exists only {name.where}")
     fields: tuple[str, ...] | None = name.fields
-    keys = use.keys[1:]
-    if root == "deadlines" and keys:
-        deadline, keys = keys[0], keys[1:]
-        if deadline not in outline.model.deadlines:
-            return (
-                "unknown-data",
-                f"there is no deadline {deadline!r}",
-                did_you_mean(str(deadline), outline.model.deadlines),
-            )
-        fields = ("at", "remainingMs")
-    if fields is None or not keys or keys[0] in fields:
+    depth = 1
+    keys = site.use.keys
+    if root == "deadlines" and len(keys) > 1:
+        if keys[1] not in outline.model.deadlines:
+            fix = did_you_mean(str(keys[1]), outline.model.deadlines)
+            return Problem("unknown-data", f"there is no deadline {keys[1]!r}", fix)
+        fields, depth = ("at", "remainingMs"), 2
+    if fields is None or len(keys) == depth or keys[depth] in fields:
         return None
-    parent = use.text[: -len(Use(keys, use.path, 0, False, False).text) + 1]
-    there = f"it has {listed(fields)}" if fields else "it is a single value"
-    return "unknown-data", f"`{parent}` has no {keys[0]!r}; {there}", did_you_mean(str(keys[0]), fields)
+    there = f"it has {', '.join(fields)}" if fields else "it is a single value"
+    message = f"`{path_text(keys[:depth])}` has no {keys[depth]!r}; {there}"
+    return Problem("unknown-data", message, did_you_mean(str(keys[depth]), fields))
 
 
 def _advice(use: Use, sources: dict[str, list[str]], outline: Outline) -> str | None:

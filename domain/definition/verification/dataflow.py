@@ -49,7 +49,7 @@ class DataFlow:
     anytime: int = 0  # What signals may set at any moment.
     surely: dict[str, int] = field(default_factory=dict)
     perhaps: dict[str, int] = field(default_factory=dict)
-    in_block: dict[tuple[str, str], int] = field(default_factory=dict)
+    in_block: dict[str, dict[str, int]] = field(default_factory=dict)  # By parallel step and branch.
 
     @property
     def everything(self) -> int:
@@ -71,8 +71,8 @@ class DataFlow:
         """What branches that run at the same time may have set."""
         found = 0
         for scope, block in place.blocks:
-            for (other_scope, other), bits in self.in_block.items():
-                if other_scope == scope and other != block:
+            for other, bits in self.in_block.get(scope, {}).items():
+                if other != block:
                     found |= bits
         return found
 
@@ -131,8 +131,9 @@ def _names(flow: DataFlow) -> None:
 def _add(flow: DataFlow, place: Place, bit: int) -> None:
     node = join_of(place.step.id) if isinstance(place.step, ParallelModel) else place.step.id
     flow.wrote[node] = flow.wrote.get(node, 0) | bit
-    for block in place.blocks:
-        flow.in_block[block] = flow.in_block.get(block, 0) | bit
+    for scope, block in place.blocks:
+        blocks = flow.in_block.setdefault(scope, {})
+        blocks[block] = blocks.get(block, 0) | bit
 
 
 def _settle(

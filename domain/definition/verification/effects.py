@@ -25,7 +25,7 @@ def check_effects(outline: Outline, graph: Graph, report: Report) -> None:
     beside = _by_block(failing)
     for place in places:
         step = place.step
-        if not isinstance(step, TaskModel) or step.id not in graph.reached or step.id in outline.undoes:
+        if not isinstance(step, TaskModel) or step.id not in graph.reached:
             continue
         if step.read_only or step.compensate_with is not None:
             continue
@@ -61,7 +61,7 @@ def _ends_badly(place: Place, outline: Outline) -> bool:
     handlers = list(outline.handlers_of(step))
     last = handlers[-1] if handlers else None
     if last is not None and "*" in last.errors:
-        return last.do == "compensate" or any(handler.do == "compensate" for handler in handlers)
+        return any(handler.do == "compensate" for handler in handlers)
     rolls_back = isinstance(step, TaskModel) and step.on_max_retries_exceeded == "compensate"
     return outline.model.on_failure == "compensate" or rolls_back
 

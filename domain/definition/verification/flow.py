@@ -61,19 +61,22 @@ def live_undo_steps(outline: Outline, graph: Graph) -> set[str]:
 
 def _unreachable(outline: Outline, graph: Graph, report: Report) -> None:
     """One finding for each beginning of what cannot be reached; what only follows from it is not repeated."""
-    known = set(graph.reached | live_undo_steps(outline, graph))
-    for place in outline.by_id.values():
-        if place.step.id in known:
+    known = set(graph.reached | outline.undoes.keys())  # An undo step follows from the one that it undoes.
+
+    def unknown_after(node: str) -> list[str]:
+        return [edge.target for edge in graph.after.get(node, ()) if edge.target not in known]
+
+    lost = [name for name in outline.by_id if name not in known]
+    first = [name for name in lost if all(edge.source in known for edge in graph.before.get(name, ()))]
+    for name in [*first, *lost]:
+        if name in known:
             continue
-        behind = reach(
-            [place.step.id],
-            lambda node: (edge.target for edge in graph.after.get(node, ()) if edge.target not in known),
-        )
-        more = [name for name in behind if name in outline.by_id]
-        message = f"no way leads to {place.step.id!r}"
-        if len(more) > 1:
-            message += f", nor to {listed(more[1:])}, which {'follow' if len(more) > 2 else 'follows'} it"
-        report.add("unreachable-step", message, (*place.path, "id"))
+        behind = reach([name], unknown_after)
+        more = [step for step in behind if step in outline.by_id and step != name]
+        message = f"no way leads to {name!r}"
+        if more:
+            message += f", nor to {listed(more)}, which {'follow' if len(more) > 1 else 'follows'} it"
+        report.add("unreachable-step", message, (*outline.by_id[name].path, "id"))
         known |= behind.keys()
 
 

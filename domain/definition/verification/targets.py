@@ -83,13 +83,6 @@ def _undo_of(place: Place, step: TaskModel, outline: Outline, report: Report) ->
 
 
 def _extent_of(place: Place, step: CompensateModel, outline: Outline, report: Report) -> None:
-    if place.blocks and step.next is not None:
-        report.add(
-            "compensate-in-branch",
-            f"{step.id!r} stands in branch {place.blocks[-1][1]!r} of {place.blocks[-1][0]!r}, "
-            "where a rollback that goes on cannot be",
-            (*place.path, "next"),
-        )
     if step.to is not None and step.to not in outline.savepoints:
         report.add(
             "unknown-savepoint",
@@ -148,7 +141,9 @@ def _shadowed(number: int, outline: Outline) -> str | None:
             if first is None:
                 return None
             by.add(first + 1)
-    return f"handler {' and '.join(map(str, sorted(by)))} already takes all that it could"
+    numbers = " and ".join(map(str, sorted(by)))
+    who = f"handlers {numbers} before it take" if len(by) > 1 else f"handler {numbers} before it takes"
+    return f"{who} all that it could"
 
 
 def _outcomes(outline: Outline, report: Report) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 from domain.definition.document import Path
 from domain.definition.fields import Json, RetryPolicy
 from domain.definition.model import DeadlineModel
-from domain.definition.verification.graph import ENDED, SUCCEEDED, Edge, Graph, join_of
+from domain.definition.verification.graph import ENDED, SUCCEEDED, Graph, join_of
 from domain.definition.verification.outline import Outline, Place
 from domain.definition.verification.report import Report, did_you_mean
 from domain.durations import format_duration
@@ -114,12 +114,8 @@ def _shortest(begin: Iterable[str], graph: Graph, weights: dict[str, int]) -> di
         times[node] = time
         for edge in graph.after.get(node, ()):
             if edge.target not in times:
-                heapq.heappush(pending, (time + _cost(edge, weights), edge.target))
+                heapq.heappush(pending, (time + weights.get(node, 0), edge.target))
     return times
-
-
-def _cost(edge: Edge, weights: dict[str, int]) -> int:
-    return 0 if edge.fails else weights.get(edge.source, 0)
 
 
 def _least_time(place: Place) -> int:

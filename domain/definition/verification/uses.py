@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from domain.definition.document import Path
@@ -19,7 +19,7 @@ Moment = Literal["labels", "signal", "reason", "result", "step", "next", "wait-o
 
 
 class Use(NamedTuple):
-    """One path read: the names and indices after `$`, and where it stands (`offset` characters into the text at `path`).
+    """One path read: the names and indices after `$`. It stands `offset` characters into the text at `path`.
 
     `optional`: its absence is expected. `tested`: a condition asks for nothing but its existence.
     """
@@ -32,7 +32,12 @@ class Use(NamedTuple):
 
     @property
     def text(self) -> str:
-        return "$" + "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in self.keys)
+        return path_text(self.keys)
+
+
+def path_text(keys: Sequence[str | int]) -> str:
+    """Write a path as a person would."""
+    return "$" + "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
 
 
 class Site(NamedTuple):

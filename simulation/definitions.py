@@ -1,0 +1,231 @@
+"""Random definitions: every kind of step, nested, with undos, policies, handlers, signals, deadlines; and an order saga.
+
+Valid by construction, and they come to an end once services work and somebody acts for whoever is waited for: what goes
+back does so by a decision on data that a working service sets to 0, or for errors that only a failing one gives.
+"""
+
+from __future__ import annotations
+
+import json
+from random import Random
+from typing import Any
+
+from domain.definition.model import DefinitionModel
+from domain.definition.parse import Deployable
+from domain.digest import digest
+
+Tree = dict[str, Any]
+QUEUES = ("q", "slow")
+POLICIES: tuple[Tree, ...] = (
+    {"maxAttempts": 1},
+    {"maxAttempts": 2, "initialInterval": "200ms"},
+    {"maxAttempts": 4, "initialInterval": "100ms", "jitter": 0.5, "nonRetryableErrors": ["A"]},
+)
+ALWAYS = 1.0
+
+ORDER: Tree = {
+    "name": "order",
+    "timeout": "90s",
+    "retryPolicies": {
+        "payment": {"maxAttempts": 3, "initialInterval": "1s", "maxInterval": "10s", "nonRetryableErrors": ["A"]},
+        "inventory": {"maxAttempts": 5, "initialInterval": "100ms", "backoffCoefficient": 1.5},
+        "shipping": {"maxAttempts": 3, "initialInterval": "2s"},
+        "notification": {"maxAttempts": 10, "initialInterval": "1s"},
+    },
+    "deadlines": {"shipBy": {"after": {"step": "charge"}, "within": "20s", "reach": {"step": "ship"}, "escalate": [50, 80, 100]}},
+    "signals": {
+        "stop": {"do": "cancel", "reason": "$.signal.payload.why"},
+        "note": {"set": {"shippingAddress": "$.signal.payload"}},
+    },
+    "errorHandlers": [
+        {"errors": ["A"], "steps": ["ship"], "next": "askAgain"},
+        {"errors": ["*"], "do": "compensate"},
+    ],
+    "results": {"cancelled": {"reason": "$.end.reason"}, "compensated": {"reason": "$.end.reason"}},
+    "steps": [
+        {"id": "charge", "type": "task", "action": "http:payments/charge", "serviceType": "payment", "output": {"payment": "$"},
+         "timeout": "10s", "scheduleToClose": "30s", "compensateWith": "refund", "next": "isPaidFor"},
+        {"id": "isPaidFor", "type": "decision",
+         "next": [{"condition": "$.payment.status == 'declined'", "next": "declined"}, {"next": "reserve"}]},
+        {"id": "reserve", "type": "task", "action": "http:inventory/reserve", "serviceType": "inventory", "timeout": "10s",
+         "output": {"inventory": "$"}, "compensateWith": "release", "savepoint": "stocked", "next": "approval"},
+        {"id": "approval", "type": "wait", "signal": "go", "for": "6s", "onTimeout": "prepare", "next": "prepare"},
+        {"id": "askAgain", "type": "compensate", "to": "stocked", "reason": "Warehouse closed", "next": "approval"},
+        {"id": "prepare", "type": "parallel", "branches": {
+            "packing": [{"id": "pack", "type": "task", "action": "worker:q/pack", "timeout": "5s", "heartbeat": "2s"}],
+            "papers": [{"id": "invoice", "type": "task", "action": "worker:slow/invoice", "compensateWith": "void"}],
+        }, "next": "ship"},
+        {"id": "ship", "type": "task", "action": "http:shipping/shipments", "serviceType": "shipping",
+         "compensateWith": "cancelShipment", "output": {"shipping": "$"}, "heartbeat": "5s", "alertAfter": "3s",
+         "timeout": {"$max": [{"$subtract": ["$.deadlines.shipBy.remainingMs", {"$ms": "5s"}]}, {"$ms": "4s"}]},
+         "priority": {"$if": ["$.deadlines.shipBy.remainingMs < 10000", "high", "normal"]}, "next": "confirm"},
+        {"id": "confirm", "type": "task", "action": "worker:q/confirm", "serviceType": "notification", "timeout": "5s",
+         "fallback": "done", "next": "done"},
+        {"id": "done", "type": "succeed", "result": {"shipmentId": "$.shipping.shipmentId"}},
+        {"id": "declined", "type": "fail", "error": {"type": "PaymentDeclinedError", "message": "$.payment.declineReason"}},
+        {"id": "refund", "type": "task", "action": "http:payments/refund", "serviceType": "payment", "timeout": "10s",
+         "input": {"paymentId": "$.undo.output.paymentId", "reason": "$.undo.reason"}},
+        {"id": "release", "type": "task", "action": "http:inventory/release", "serviceType": "inventory", "timeout": "10s",
+         "input": {"reservationId": "$.undo.output.reservationId"}},
+        {"id": "cancelShipment", "type": "task", "action": "http:shipping/cancel", "serviceType": "shipping", "timeout": "10s",
+         "input": {"shipmentId": "$.undo.output.shipmentId"}},
+        {"id": "void", "type": "task", "action": "worker:slow/void", "input": {"reason": "$.undo.reason"}},
+    ],
+}  # fmt: skip
+"""The brief's order saga, in its form with an approval, a deadline and a savepoint, and in a hurry."""
+
+
+def deployable(tree: Tree) -> Deployable:
+    """As it would be deployed. What the verifier warns of, or refuses, can be tried too."""
+    text = json.dumps(tree)
+    return Deployable(DefinitionModel.model_validate(tree), tree, text, "simulation", digest(tree), [])
+
+
+class Writer:
+    """Writes one definition."""
+
+    def __init__(self, random: Random, name: str) -> None:
+        self._random = random
+        self._name = name
+        self._undos: list[Tree] = []
+        self._tasks: list[str] = []
+        self._savepoints: list[str] = []
+        self._number = 0
+
+    def definition(self) -> Tree:
+        steps = self._block(depth=0)
+        top = [step["id"] for step in steps]
+        tree: Tree = {
+            "name": self._name,
+            "signals": {
+                "stop": {"do": "cancel", "reason": "$.signal.payload.why"},
+                "note": {"set": {"note": "$.signal.payload"}},
+                "go": {},
+            },
+            "results": {"cancelled": {"why": "$.end.reason"}, "succeeded": "$.flag"},
+            "businessStatus": {"compensating": "undoing", "cancelled": "called off"},
+            "onFailure": "fail" if self._one_in(5) else "compensate",
+            "errorHandlers": [self._handler(top) for _ in range(self._random.choice((0, 0, 1, 2)))],
+            "steps": steps + self._undos,
+        }
+        if self._one_in(3):
+            tree |= {"timeout": "25s", "onTimeout": self._random.choice(("fail", "compensate"))}
+        if self._tasks and self._one_in(2):
+            tree["deadlines"] = {"soon": self._deadline()}
+        return tree
+
+    def _handler(self, top: list[str]) -> Tree:
+        errors = self._random.choice((["A"], ["B", "TimeoutError"]))
+        if self._one_in(2):
+            return {"errors": errors, "next": self._random.choice(top)}
+        some = self._random.choice((errors, ["*"]))
+        return {"errors": some, "do": self._random.choice(("compensate", "pause", "fail"))}
+
+    def _deadline(self) -> Tree:
+        after = self._random.choice(["start", *({"step": task} for task in self._tasks)])
+        reach = {"step": self._random.choice(self._tasks)}
+        return {"after": after, "within": "8s", "reach": reach, "escalate": [50, 100]}
+
+    def _block(self, depth: int) -> list[Tree]:
+        ids = [self._id() for _ in range(self._random.randint(1, 5 if depth == 0 else 2))]
+        return [self._step(ids, number, depth) for number in range(len(ids))]
+
+    def _id(self) -> str:
+        self._number += 1
+        return f"s{self._number}"
+
+    def _step(self, ids: list[str], number: int, depth: int) -> Tree:
+        after = ids[number + 1] if number + 1 < len(ids) else None
+        kinds = ["task"] * 6 + ["wait"] + ["compensate", "ending"] * (number > 0)
+        kinds += ["parallel"] * 2 * (depth < 2) + ["decision"] * 2 * (number > 0 and after is not None)
+        kind, id = self._random.choice(kinds), ids[number]
+        match kind:
+            case "decision":
+                return {"id": id, "type": "decision", "next": self._ways(ids, number)}
+            case "ending" if self._one_in(2):
+                return {"id": id, "type": "succeed"}
+            case "ending":
+                return {"id": id, "type": "fail", "error": {"type": "C", "message": "as written"}}
+            case "wait":
+                step = self._wait(ids[number:])
+            case "compensate":
+                step = self._compensate(may_go_on=depth == 0)
+                if depth > 0 or self._one_in(3):
+                    after = None
+            case "parallel":
+                step = self._parallel(depth)
+            case _:
+                step = self._task(id, ids[number + 1 :])
+        step["id"] = id
+        return step if after is None else step | {"next": after}
+
+    def _ways(self, ids: list[str], number: int) -> list[Tree]:
+        """Back only by what a working service ends."""
+        back = {"condition": "$.flag == 1", "next": self._random.choice(ids[:number])}
+        return [back, {"next": ids[number + 1]}]
+
+    def _task(self, id: str, later: list[str]) -> Tree:
+        random = self._random
+        self._tasks.append(id)
+        step: Tree = {"type": "task", "action": self._action(id), **self._limits()}
+        if random.random() < 0.5:
+            step["output"] = random.choice(({"flag": "$.flag"},) * 5 + ({"other": "$.missing"},))
+        if random.random() < 0.6:
+            step["compensateWith"] = f"u{id}"
+            limits = {name: value for name, value in self._limits().items() if name != "businessStatus"}
+            undo = {"why": "$.undo.reason", "output": {"$coalesce": ["$.undo.output", None]}}
+            self._undos.append(
+                {"id": f"u{id}", "type": "task", "action": self._action(f"u{id}"), **limits, "input": undo}
+            )
+        if later and self._one_in(8):
+            step["fallback"] = random.choice(later)
+        if self._one_in(4):
+            step["savepoint"] = f"p{id}"
+            self._savepoints.append(f"p{id}")
+        return step
+
+    def _action(self, id: str) -> str:
+        return self._random.choice((f"worker:q/{id}", f"worker:q/{id}", f"worker:slow/{id}", f"http:shop/{id}"))
+
+    def _limits(self) -> Tree:
+        random = self._random
+        choices: dict[str, tuple[float, tuple[Any, ...]]] = {
+            "timeout": (0.5, ("3s", {"$max": [{"$ms": "1s"}, 500]})),
+            "scheduleToStart": (0.1, ("4s",)),
+            "scheduleToClose": (0.2, ("6s", "15s")),
+            "heartbeat": (0.25, ("2s",)),
+            "alertAfter": (0.2, ("2s",)),
+            "retryPolicy": (0.7, POLICIES),
+            "onMaxRetriesExceeded": (0.4, ("compensate", "pause", "fail")),
+            "priority": (0.2, ("high",)),
+            "businessStatus": (0.2, ("packing", "sending")),
+            "input": (ALWAYS, ({"now": "$.now", "flag": {"$coalesce": ["$.flag", 0]}},) * 20 + ("$.missing",)),
+        }
+        return {name: random.choice(values) for name, (share, values) in choices.items() if random.random() < share}
+
+    def _wait(self, onwards: list[str]) -> Tree:
+        if self._one_in(3):
+            return {"type": "wait", "for": "2s"}
+        step: Tree = {"type": "wait", "signal": self._random.choice(("go", "go", "note"))}
+        if self._one_in(2):
+            step["for"] = "3s"
+            if onwards[1:] and self._one_in(2):
+                step["onTimeout"] = self._random.choice(onwards[1:])
+        return step
+
+    def _compensate(self, *, may_go_on: bool) -> Tree:
+        step: Tree = {"type": "compensate", "reason": "as written"}
+        if may_go_on and self._savepoints and self._one_in(2):
+            step["to"] = self._random.choice(self._savepoints)
+        elif may_go_on and self._tasks and self._one_in(2):
+            step["steps"] = [self._random.choice(self._tasks)]
+        return step
+
+    def _parallel(self, depth: int) -> Tree:
+        branches = {f"b{number}": self._block(depth + 1) for number in range(self._random.randint(1, 3))}
+        join = self._random.choice(("all", "all", "any", min(2, len(branches))))
+        on_failure = self._random.choice(("cancel", "wait"))
+        return {"type": "parallel", "branches": branches, "join": join, "onBranchFailure": on_failure}
+
+    def _one_in(self, number: int) -> bool:
+        return self._random.random() * number < 1

@@ -61,7 +61,7 @@ def undo_instance(turn: Turn, command: UndoInstance) -> None:
         turn,
         "operator",
         command.reason or "compensated by an operator",
-        list(reversed(state.undo)),
+        rollback.everything(turn),
         final=True,
     )
 

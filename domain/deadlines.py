@@ -77,8 +77,8 @@ def _instance_due(turn: Turn) -> None:
     elif state.status in ("running", "waiting") and _past(state.timeout_at, turn.at):
         reason = "Workflow timeout exceeded"
         error = StepError(type="TimeoutError", message=reason, code="workflowTimeout", retryable=False)
-        if turn.program.on_timeout == "compensate" and state.undo:
-            rollback.begin(turn, "timeout", reason, list(reversed(state.undo)), final=True, error=error)
+        if turn.program.on_timeout == "compensate" and rollback.everything(turn):
+            rollback.begin(turn, "timeout", reason, rollback.everything(turn), final=True, error=error)
         else:
             turn.end("failed", "timed_out", reason, error=error)
 

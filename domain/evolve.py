@@ -12,24 +12,23 @@ from typing import Any
 from domain import events as e
 from domain.digest import digest
 from domain.errors import CorruptHistoryError
-from domain.paths import SLOW, UNDO, index_of, path_of, scope_of, visit_of
+from domain.executing import attempted, closed, completed, opened, reopened
+from domain.paths import SLOW, path_of, visit_of
 from domain.state import (
     Attempted,
     BufferedSignal,
     Closed,
     Deadline,
-    Execution,
     LastError,
+    LateSuccess,
     Queued,
     Rollback,
     Running,
     Scope,
     State,
     Stuck,
-    Undoable,
     Waiting,
     Work,
-    step_of,
 )
 
 NO_TIMEOUTS = e.Timeouts()
@@ -98,9 +97,9 @@ def _step_scheduled(state: State, event: e.StepScheduled) -> None:
             compensate_with=event.compensate_with,
             undoes=event.undoes,
         )
-        _opened(state, event.execution, event.step)
+        opened(state, event.execution, event.step)
     else:
-        work = _attempted(before).work
+        work = attempted(before).work
         if event.input is not None:
             work.input = event.input  # An operator has changed the data it is made of.
     assert state.now is not None
@@ -137,13 +136,13 @@ def _step_progressed(state: State, event: e.StepProgressed) -> None:
 
 
 def _step_completed(state: State, event: e.StepCompleted) -> None:
-    work = _closed(state, event.execution, accepted=event.attempt)
-    _completed(state, event.execution, work, event.output)
+    work = closed(state, event.execution, accepted=event.attempt)
+    completed(state, event.execution, work, event.output)
     state.data.update(event.data or {})
 
 
 def _step_failed(state: State, event: e.StepFailed) -> None:
-    work = _attempted(state.open[event.execution]).work
+    work = attempted(state.open[event.execution]).work
     assert state.now is not None
     state.last_error = LastError(
         step=work.step,
@@ -159,24 +158,26 @@ def _step_failed(state: State, event: e.StepFailed) -> None:
         work.reported.append(event.attempt)
     if event.retry_at is None:
         state.failing = Stuck(work=work, attempt=event.attempt, error=event.error)
-        _closed(state, event.execution)
+        closed(state, event.execution)
 
 
 def _step_cancelled(state: State, event: e.StepCancelled) -> None:
-    _closed(state, event.execution)
+    closed(state, event.execution)
 
 
 def _result_ignored(state: State, event: e.ResultIgnored) -> None:
     execution = state.open.get(event.execution)
     if isinstance(execution, Attempted):
         execution.work.reported.append(event.attempt)
+        if event.error is None:
+            execution.work.late_success = LateSuccess(event.output)
         return
-    closed = state.closed.setdefault(event.execution, Closed(accepted=1))
-    closed.reported.append(event.attempt)
-    if event.error is None and closed.work is not None:
+    over = state.closed.setdefault(event.execution, Closed(accepted=1))
+    over.reported.append(event.attempt)
+    if event.error is None and over.work is not None:
         # It happened after all: whatever was thought of it, its effect has to be undone some day.
-        _completed(state, event.execution, closed.work, event.output)
-        closed.work = None
+        completed(state, event.execution, over.work, event.output)
+        over.work = None
         if state.rollback is not None and state.status == "compensating":
             state.rollback.pending.insert(0, event.execution)  # A partial one undoes what it named, no more.
 
@@ -189,9 +190,9 @@ def _decision_made(state: State, event: e.DecisionMade) -> None:
 
 
 def _wait_started(state: State, event: e.WaitStarted) -> None:
-    _opened(state, event.execution, event.step)
+    opened(state, event.execution, event.step)
     if state.failing is not None and event.signal is None and event.until is None:
-        _reopened(state, event.execution)  # It waits for a person.
+        reopened(state, event.execution)  # It waits for a person.
         return
     state.open[event.execution] = Waiting(
         step=event.step, signal=event.signal, correlation_key=event.correlation_key, until=event.until
@@ -199,7 +200,7 @@ def _wait_started(state: State, event: e.WaitStarted) -> None:
 
 
 def _wait_ended(state: State, event: e.WaitEnded) -> None:
-    _closed(state, event.execution)
+    closed(state, event.execution)
     state.data.update(event.data or {})
     if event.signal_id is not None:
         _consume(state, event.signal_id)
@@ -223,7 +224,7 @@ def _consume(state: State, signal_id: str) -> None:
 
 
 def _scope_opened(state: State, event: e.ScopeOpened) -> None:
-    _opened(state, event.execution, event.step)
+    opened(state, event.execution, event.step)
     state.open[event.execution] = Scope(step=event.step, blocks=event.blocks)
 
 
@@ -234,7 +235,7 @@ def _block_failed(state: State, event: e.BlockFailed) -> None:
 
 
 def _scope_closed(state: State, event: e.ScopeClosed) -> None:
-    _closed(state, event.execution)
+    closed(state, event.execution)
     state.data.update(event.data or {})
 
 
@@ -261,18 +262,18 @@ def _compensation_ended(state: State, event: e.CompensationEnded) -> None:
 
 
 def _compensated(state: State, event: e.Compensated) -> None:
-    _closed(state, event.execution, accepted=event.attempt)
+    closed(state, event.execution, accepted=event.attempt)
     _undone(state, event.undoes)
 
 
 def _compensation_failed(state: State, event: e.CompensationFailed) -> None:
     """The undo is not over: it stays open, for an operator to retry, resolve or give up."""
-    _reopened(state, event.execution)
+    reopened(state, event.execution)
 
 
 def _compensation_given_up(state: State, event: e.CompensationGivenUp) -> None:
-    undone = _attempted(state.open[event.execution]).work.undoes
-    _closed(state, event.execution)
+    undone = attempted(state.open[event.execution]).work.undoes
+    closed(state, event.execution)
     assert undone is not None
     if state.rollback is not None:
         state.rollback.pending.remove(undone)
@@ -326,20 +327,20 @@ def _resumed(state: State, event: e.Resumed) -> None:
 
 
 def _step_retried(state: State, event: e.StepRetried) -> None:
-    work = _attempted(state.open[event.execution]).work
+    work = attempted(state.open[event.execution]).work
     work.failures = work.losses = 0
 
 
 def _step_skipped(state: State, event: e.StepSkipped) -> None:
-    _closed(state, event.execution)
+    closed(state, event.execution)
 
 
 def _step_resolved(state: State, event: e.StepResolved) -> None:
-    stuck = _attempted(state.open[event.execution])
-    _closed(state, event.execution, accepted=stuck.attempt)
+    stuck = attempted(state.open[event.execution])
+    closed(state, event.execution, accepted=stuck.attempt)
     if stuck.work.undoes is not None:
         _undone(state, stuck.work.undoes)
-    _completed(state, event.execution, stuck.work, event.output)
+    completed(state, event.execution, stuck.work, event.output)
     state.data.update(event.data or {})
 
 
@@ -349,65 +350,6 @@ def _data_changed(state: State, event: e.DataChanged) -> None:
 
 def _nothing(state: State, event: e.Event) -> None:
     """It is on record; what follows from it stands in the events after it."""
-
-
-# What several of them do -------------------------------------------------------
-
-
-def _attempted(execution: Execution) -> Attempted:
-    assert isinstance(execution, Attempted)
-    return execution
-
-
-def _opened(state: State, execution: str, step: str) -> None:
-    if execution.endswith(UNDO):
-        return
-    state.visits[path_of(execution)] = visit_of(execution)
-    scope = state.open.get(scope_of(execution))
-    if isinstance(scope, Scope):
-        block = index_of(execution) or step
-        scope.open[block] = scope.open.get(block, 0) + 1
-
-
-def _reopened(state: State, execution: str) -> None:
-    """What has just failed for good is not over: it waits for an operator."""
-    assert state.failing is not None
-    state.open[execution] = state.failing
-    state.closed.pop(execution, None)
-
-
-def _closed(state: State, execution: str, *, accepted: int = 0) -> Work | None:
-    """Takes it off the open ones, and remembers of it only what a late result would ask for."""
-    before = state.open.pop(execution)
-    scope = state.open.get(scope_of(execution))
-    if isinstance(scope, Scope):
-        block = index_of(execution) or step_of(before)
-        scope.open[block] -= 1
-        if not scope.open[block]:
-            del scope.open[block]
-    if not isinstance(before, Attempted):
-        return None
-    work = before.work
-    if accepted != 1 or work.reported:
-        to_undo_if_late = work if not accepted and work.compensate_with is not None else None
-        state.closed[execution] = Closed(
-            accepted=accepted, work=to_undo_if_late, reported=list(work.reported)
-        )
-    else:
-        state.closed.pop(execution, None)
-    return work
-
-
-def _completed(state: State, execution: str, work: Work | None, output: e.Json) -> None:
-    if work is not None and work.compensate_with is not None:
-        state.undo[execution] = Undoable(
-            execution=execution,
-            step=work.step,
-            undo_step=work.compensate_with,
-            version=state.version,
-            input=work.input,
-            output=output,
-        )
 
 
 APPLIERS: dict[type[e.Event], Callable[[State, Any], None]] = {

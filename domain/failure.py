@@ -145,7 +145,7 @@ def _can_be_tried_again(turn: Turn, step: Step) -> bool:
 
 def fail_instance(turn: Turn, error: StepError) -> None:
     """Undoes what there is to undo; with nothing to undo, the instance has failed."""
-    to_undo = list(reversed(turn.state.undo))
+    to_undo = rollback.everything(turn)
     if to_undo:
         rollback.begin(turn, "failure", error.message, to_undo, final=True, error=error)
     else:

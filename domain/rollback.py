@@ -15,7 +15,7 @@ from domain.events import (
     Status,
 )
 from domain.paths import path_of, undo_of
-from domain.state import Queued, Rollback, Running, Undoable
+from domain.state import Attempted, Queued, Rollback, Running, Undoable
 from domain.steps.compensate import Compensate
 from domain.steps.task import Task
 
@@ -45,11 +45,27 @@ def begin(
     error: StepError | None = None,
 ) -> None:
     """A final rollback stops everything else; a partial one leaves it running."""
+    if final:
+        executions = [*(late for late in _succeeded_late(turn) if late not in executions), *executions]
     turn.emit(CompensationStarted(trigger=trigger, reason=reason, executions=executions, error=error))
     if final:
         turn.cancel_inside("", reason)
     turn.settle()
     advance(turn)
+
+
+def everything(turn: Turn) -> list[str]:
+    """All that a final rollback has to undo, newest first."""
+    return [*_succeeded_late(turn), *reversed(turn.state.undo)]
+
+
+def _succeeded_late(turn: Turn) -> list[str]:
+    """Open executions of which an earlier attempt has succeeded: they join the list when they are cancelled."""
+    return [
+        name
+        for name, open in reversed(turn.state.open.items())
+        if isinstance(open, Attempted) and open.work.late_success is not None and open.work.compensate_with
+    ]
 
 
 def advance(turn: Turn) -> None:

@@ -69,7 +69,7 @@ def cancel(turn: Turn, reason: str) -> None:
     if status == "pending":
         turn.end("failed", "cancelled", reason)
     elif status != "compensating":
-        rollback.begin(turn, "cancel", reason, list(reversed(turn.state.undo)), final=True)
+        rollback.begin(turn, "cancel", reason, rollback.everything(turn), final=True)
 
 
 def _patch(turn: Turn, command: SendSignal) -> dict[str, object] | None:

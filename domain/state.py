@@ -18,6 +18,12 @@ STATE_VERSION = 1
 """Of the shape below. A snapshot of another version is discarded."""
 
 
+class LateSuccess(Struct, rename="camel", frozen=True, omit_defaults=True):
+    """An attempt that had been given up succeeded while a later one was open."""
+
+    output: Json = None
+
+
 class Work(Struct, rename="camel", omit_defaults=True, kw_only=True):
     """What all attempts of one execution share."""
 
@@ -32,6 +38,7 @@ class Work(Struct, rename="camel", omit_defaults=True, kw_only=True):
     losses: int = 0
     progress: Json = None
     reported: list[int] = field(default_factory=list)  # Attempts whose failure or late result is on record.
+    late_success: LateSuccess | None = None
 
 
 class Queued(Struct, tag="queued", rename="camel", omit_defaults=True, kw_only=True):

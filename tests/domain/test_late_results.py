@@ -199,3 +199,33 @@ def test_an_instance_that_ended_does_not_begin_again(on_failure: str) -> None:
     run.ask(c.CompleteStep, **LATE, **lease)
     assert (run.status, run.state.outcome) == before
     assert run.last(StepScheduled).execution == "b#1/undo"
+
+
+def test_a_late_success_of_an_execution_that_then_fails_for_good_is_undone() -> None:
+    """Its effect happened while a later attempt was open; that one failing does not make it unhappen."""
+    run, lease = at_b()
+    run.time_out("b")
+    run.ask(c.CompleteStep, **LATE, **lease)
+    assert list(run.state.undo) == ["a#1"]
+    assert run.fail_for_good("b").input == {"n": 1, "why": "boom"}
+    run.complete("ub").complete("ua")
+    assert [event.undoes for event in run.all(Compensated)] == ["b#1", "a#1"]
+
+
+def test_a_late_success_of_an_execution_that_is_cancelled_is_undone() -> None:
+    run, lease = at_b()
+    run.time_out("b")
+    run.ask(c.CompleteStep, **LATE, **lease)
+    run.ask(c.CancelInstance, actor="ann", reason="no")
+    run.complete("ub").complete("ua")
+    assert [event.undoes for event in run.all(Compensated)] == ["b#1", "a#1"]
+    assert (run.status, run.state.outcome) == ("completed", "cancelled")
+
+
+def test_a_late_success_counts_once_when_a_later_attempt_succeeds_too() -> None:
+    run, lease = at_b()
+    run.time_out("b")
+    run.ask(c.CompleteStep, **LATE, **lease)
+    run.complete("b", {"n": 2})
+    assert run.state.undo["b#1"].output == {"n": 2}
+    assert list(run.state.undo) == ["a#1", "b#1"]

@@ -122,7 +122,7 @@ def test_events_are_the_whole_history(tenuto: Command, ada: str) -> None:
 
 
 def test_show_tells_the_past(tenuto: Command, ada: str) -> None:
-    """As it was after four events: the step had been taken, and nothing said."""
+    """S082, S083. As it was after four events: the step had been taken, and nothing said."""
     then = as_json(tenuto("show", ada, "--version", "4", "--json"))
     assert (then["status"], then["currentStep"], then["version"]) == ("running", "greet", 4)
     assert then["data"] == {"input": {"name": "Ada"}}
@@ -130,6 +130,8 @@ def test_show_tells_the_past(tenuto: Command, ada: str) -> None:
     assert re.search(r"^status +running *$", plain, re.MULTILINE)
     assert re.search(r"^current step +greet *$", plain, re.MULTILINE)
     assert "Hello" not in plain
+    now = as_json(tenuto("show", ada, "--json"))
+    assert now["data"] == {"input": {"name": "Ada"}, "greeting": "Hello, Ada"}
     assert "Hello, Ada" in tenuto("show", ada)
 
 

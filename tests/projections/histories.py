@@ -27,8 +27,10 @@ from domain.events import (
     StepCancelled,
     StepCompleted,
     StepFailed,
+    StepResolved,
     StepRetried,
     StepScheduled,
+    StepSkipped,
     StepStarted,
     WaitEnded,
     WaitStarted,
@@ -297,6 +299,24 @@ def undone_back() -> list[Command]:
             status("waiting", "running", "rest is over"),
             status("running", "completed", "all steps are done", outcome="succeeded"),
         ),
+    ]
+
+
+def skipped() -> list[Command]:
+    """A stuck step is skipped by an operator, and a timer follows."""
+    rest = WaitStarted(execution="rest#1", step="rest", until=after(90))
+    return [
+        *stuck()[:3],
+        command(50, StepSkipped(execution="charge#1"), rest, actor="bob", reason="free of charge"),
+    ]
+
+
+def resolved() -> list[Command]:
+    """A stuck step is resolved by an operator, and a timer follows."""
+    rest = WaitStarted(execution="rest#1", step="rest", until=after(90))
+    return [
+        *stuck()[:3],
+        command(50, StepResolved(execution="charge#1", output={}), rest, actor="bob", reason="paid by hand"),
     ]
 
 

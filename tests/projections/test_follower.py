@@ -24,7 +24,19 @@ from projections.log import Logged, UnreadableEventError
 from projections.projection import Projection
 from projections.step_executions import execution_of, read_row, row_of
 from tests.projections.conftest import Lines
-from tests.projections.histories import STORIES, Command, Log, after, command, happy, mixed, started, stuck
+from tests.projections.histories import (
+    STORIES,
+    Command,
+    Log,
+    after,
+    command,
+    happy,
+    mixed,
+    resolved,
+    skipped,
+    started,
+    stuck,
+)
 
 Follow = Callable[..., Follower]
 Read = Callable[[str, str], Lines]
@@ -55,7 +67,7 @@ def state_of(log: Log, stream: str) -> State:
     return state
 
 
-@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
+@pytest.mark.parametrize("story", [*STORIES, skipped, resolved], ids=lambda story: story.__name__)
 def test_an_instance_row_is_what_the_domain_folds_after_every_command(
     story: Callable[[], list[Command]], log: Log, views: str, follower_of: Follow
 ) -> None:

@@ -1,0 +1,187 @@
+"""What must hold when a simulated world has come to rest: nothing was lost, nobody was lied to, nothing stands forgotten.
+
+Compares four accounts of the same story: the log, what clients and workers were told, what the services truly did, and
+what the engines still remember.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from domain import events as e
+from domain.codec import topic_of
+from domain.definition.program import Program
+from domain.instance import advance
+from domain.owed import owed
+from domain.paths import UNDO
+from domain.state import State
+from domain.stimulus import command_of
+from engine.cache import Cache, fold
+from engine.ports import Loaded
+from engine.store.memory import MemoryStore
+from simulation.clients import Asked
+from simulation.invariants import Instance, Watch
+from simulation.remote_worker import Report
+from simulation.services import Services
+from simulation.virtual_time import Violation
+
+_encode = msgspec.json.Encoder().encode
+
+
+def check_ends(watch: Watch, services: Services) -> None:
+    """I7, I10: every instance has ended, and owes nothing; what was done is undone or known to stand."""
+    for instance in watch.instances.values():
+        state = instance.state
+        if not state.ended:
+            instance.fail("I7", f"it has not ended: {state.status}, open {sorted(state.open)}")
+        if owed(state):
+            instance.fail("I7", f"it has ended and owes {sorted(owed(state))}")
+        if state.open:
+            instance.fail("I7", f"it has ended and has {sorted(state.open)} open")
+        _check_effects(instance, services)
+        _check_signals(instance)
+
+
+def _check_effects(instance: Instance, services: Services) -> None:
+    state = instance.state
+    for execution in instance.succeeded:
+        if execution in instance.undone:
+            continue
+        if execution not in state.undo:
+            instance.fail("I10", f"{execution} succeeded, was not undone, and is forgotten")
+        if state.outcome in ("compensated", "cancelled"):
+            instance.fail("I10", f"it ended {state.outcome}, and {execution} stands")
+        if state.outcome != "succeeded" and execution not in state.standing and not _late(instance, execution):
+            instance.fail("I10", f"it ended {state.outcome}, and does not say that {execution} stands")
+    for execution, how in instance.undone.items():
+        key = f"{state.id}/{execution}{UNDO}"
+        if how == "compensated" and key not in services.effects:
+            instance.fail("I10", f"{execution} counts as undone, and nothing undid it")
+    for (execution, attempt), what in instance.results.items():
+        if what == "completed" and f"{state.id}/{execution}" not in services.effects:
+            instance.fail("I10", f"{execution} attempt {attempt} completed, and nothing happened")
+
+
+def _late(instance: Instance, execution: str) -> bool:
+    """Whether its success was heard of after the end."""
+    return any(
+        isinstance(event, e.ResultIgnored) and event.execution == execution and event.why == "ended"
+        for event in instance.events
+    )
+
+
+def _check_signals(instance: Instance) -> None:
+    waiting = {signal.signal_id for signal in instance.state.buffer}
+    for id, by in instance.signals.items():
+        if not by and id not in waiting:
+            instance.fail("I9", f"signal {id} was taken and is lost")
+
+
+def check_clients(watch: Watch, asked: list[Asked]) -> None:
+    """I1, I11, I16: what was granted is in the log, what was refused is not; one key is one instance, one signal."""
+    granted = _granted(watch)
+    bodies: dict[str, str] = {}
+    starts: dict[str, str] = {}
+    for one in asked:
+        found = granted.get(one.id)
+        if one.told in ("refused", "not now") and found is not None and not one.doubled:
+            raise Violation(f"I16: {one.what} {one.id} was refused ({one.error}) and is in the log: {found}")
+        if one.answer is None:
+            continue
+        if one.answer.events and found is None:
+            raise Violation(f"I1: {one.what} {one.id} was granted and is not in the log")
+        if one.answer.version > watch.instances[one.answer.instance_id].state.version:
+            raise Violation(f"I1: {one.what} {one.id} was told of a version that is not in the log")
+        if one.key is not None and bodies.setdefault(one.key, one.body) != one.body:
+            raise Violation(f"I11: key {one.key} was taken with two bodies")
+        if one.what == "start" and one.key is not None:
+            if starts.setdefault(one.key, one.answer.instance_id) != one.answer.instance_id:
+                raise Violation(f"I11: key {one.key} was answered with two instances")
+            if watch.starts.get(one.key) != one.answer.instance_id:
+                raise Violation(f"I11: key {one.key} was answered with an instance that it did not start")
+        if one.what == "signal":
+            assert one.key is not None
+            id = one.key.partition("/")[2]
+            if id not in watch.instances[one.answer.instance_id].signals:
+                raise Violation(f"I9: signal {id} was granted and is lost")
+
+
+def _granted(watch: Watch) -> dict[str, str]:
+    """What stands in the log, by the id of the request that it answers."""
+    found: dict[str, str] = {}
+    for instance in watch.instances.values():
+        for event in instance.events:
+            if event.request_id is not None:
+                what = f"{topic_of(event)} of {instance.state.id}"
+                if event.request_id in found:
+                    raise Violation(f"I16: {event.request_id} is in the log twice: {what}")
+                found[event.request_id] = what
+    return found
+
+
+def check_workers(watch: Watch, reports: list[Report], services: Services) -> None:
+    """I4, I5, I6: one dispatch for an attempt; what was said to be accepted is, from its holder."""
+    for (key, attempt), times in services.dispatches.items():
+        if times > 1:
+            raise Violation(f"I4: attempt {attempt} of {key} was handed to {times} workers")
+    for report in reports:
+        _, attempt, _, id, execution = report.token.split("|")
+        instance = watch.instances[id]
+        number = (execution, int(attempt))
+        said = [status.status for status in report.statuses]
+        if said.count("accepted") > 1:
+            instance.fail("I5", f"{number} was accepted twice")
+        if "accepted" not in said:
+            if report.succeeded and ("ignored" in said or "duplicate" in said):
+                _check_heard(instance, number)
+            continue
+        if instance.started.get(number) != report.token:
+            instance.fail("I6", f"{number} was accepted from {report.token}, who did not hold it")
+        expected = ("completed", "compensated") if report.succeeded else ("failed",)
+        if instance.results.get(number) not in expected:
+            instance.fail("I1", f"{number} was accepted, and is {instance.results.get(number)} in the log")
+
+
+def _check_heard(instance: Instance, number: tuple[str, int]) -> None:
+    """A success that came too late to count is on record all the same."""
+    execution, attempt = number
+    recorded = instance.results.get(number) in ("completed", "compensated") or any(
+        isinstance(event, e.ResultIgnored) and (event.execution, event.attempt) == number and event.error is None
+        for event in instance.events
+    )
+    if not recorded:
+        instance.fail("I10", f"{execution} attempt {attempt} succeeded late, and nothing says so")
+
+
+def check_replay(watch: Watch, memory: MemoryStore, programs: dict[tuple[str, str], Program]) -> None:
+    """I3: from snapshots too; and deciding the stimuli again gives the whole log again."""
+    for id, instance in watch.instances.items():
+        state, recorded = instance.state, memory._streams[id]
+        if _encode(fold(id, Loaded(None, recorded))) != _encode(state):
+            instance.fail("I3", "folding the log twice gives two states")
+        for (stream, _), snapshot in memory._snapshots.items():
+            if stream == id:
+                after = Loaded(snapshot, recorded[snapshot.version :])
+                if _encode(fold(id, after)) != _encode(state):
+                    instance.fail("I3", f"the snapshot of version {snapshot.version} leads elsewhere")
+        _check_stimuli(instance, programs[state.definition, state.definition_version])
+
+
+def _check_stimuli(instance: Instance, program: Program) -> None:
+    again = State(id=instance.state.id)
+    told: list[e.Event] = []
+    for event in instance.events:
+        if event.at is not None:
+            told += advance(command_of(event, again), again, program)
+    stored = instance.events
+    if told != stored:
+        first = next((n for n, (a, b) in enumerate(zip(told, stored, strict=False)) if a != b), len(told))
+        instance.fail("I3", f"decided again, its history differs from version {first + 1} on: {stored[first:][:1]}")
+
+
+def check_cache(watch: Watch, cache: Cache) -> None:
+    """What an engine remembers of an instance is what the log says, or it is older, and the version check will tell."""
+    for id, entry in cache._entries.items():
+        state = watch.instances[id].state
+        if entry.committed == state.version and _encode(entry.state) != _encode(state):
+            watch.instances[id].fail("I3", "an engine remembers another state of this version")

@@ -1,0 +1,295 @@
+"""Who asks: clients, who start and act and ask again when they got no answer, and an operator, who ends every wait.
+
+Every request carries an id of its own, which stands in the log if it was granted. `Asked` keeps what its sender was told:
+success, definite failure or nothing (I16); what the log says is compared at the end (`aftermath.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from random import Random
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from domain import commands as c
+from domain.commands import Command
+from domain.errors import TenutoError
+from domain.state import State, Stuck, Waiting
+from engine.engine import Engine
+from engine.errors import NOT_NOW
+from engine.messages import Answer, Envelope, StartRequest
+from engine.ports import CommitUnknownError
+from simulation.faults import Faults
+from simulation.network import Network, NoAnswerError
+from simulation.remote_worker import Server
+from simulation.virtual_time import VirtualClock
+
+AGAIN_SECONDS = 0.5
+ANSWER_WITHIN = 6.0
+TRIES = 6
+NAMESPACE = "default"
+
+Told = Literal["granted", "refused", "not now", "nothing"]
+Act = Callable[[Envelope, str], Command]
+
+
+class Asked(Struct, kw_only=True, eq=False):
+    """One request, and what its sender was told. `doubled`: it may have come twice, so a refusal may be of the second."""
+
+    id: str
+    what: str
+    key: str | None = None
+    body: str = ""
+    told: Told = "nothing"
+    answer: Answer | None = None
+    error: str = ""
+    doubled: bool = False
+
+
+class Client:
+    """`record` is shared by all clients of a world, and outlives them."""
+
+    def __init__(
+        self,
+        name: str,
+        clock: VirtualClock,
+        random: Random,
+        *,
+        network: Network,
+        faults: Faults,
+        choose: Callable[[], Server],
+        record: list[Asked],
+    ) -> None:
+        self.name = name
+        self.random = random
+        self.faults = faults
+        self.clock = clock
+        self._network = network
+        self._choose = choose
+        self._record = record
+
+    async def start(self, definition: str, key: str, body: str = "", **fields: Any) -> Asked:
+        """Until it is granted or refused, or patience ends."""
+
+        def ask(engine: Engine, id: str) -> Coroutine[Any, Any, Answer]:
+            return engine.start_instance(
+                StartRequest(
+                    namespace=NAMESPACE,
+                    definition=definition,
+                    input={"body": body},
+                    idempotency_key=key,
+                    body_hash=body,
+                    actor=self.name,
+                    request_id=id,
+                    **fields,
+                )
+            )
+
+        return await self.ask("start", ask, key=key, body=body)
+
+    async def act(self, instance: str, make: Act, what: str, *, key: str | None = None, body: str = "") -> Asked:
+        def ask(engine: Engine, id: str) -> Coroutine[Any, Any, Answer]:
+            return engine.act(instance, lambda env: make(env, id))
+
+        return await self.ask(what, ask, key=key, body=body)
+
+    async def ask(
+        self,
+        what: str,
+        make: Callable[[Engine, str], Coroutine[Any, Any, Answer]],
+        *,
+        key: str | None = None,
+        body: str = "",
+    ) -> Asked:
+        """The last try. Each has an id of its own."""
+        while True:
+            for _ in range(TRIES):
+                asked = await self._once(what, make, key, body)
+                if asked.told in ("granted", "refused"):
+                    return asked
+                await self.clock.sleep(AGAIN_SECONDS)
+            if not self.faults.healed:
+                return asked
+
+    async def _once(
+        self,
+        what: str,
+        make: Callable[[Engine, str], Coroutine[Any, Any, Answer]],
+        key: str | None,
+        body: str,
+    ) -> Asked:
+        asked = Asked(id=f"{self.name}/{len(self._record)}", what=what, key=key, body=body)
+        self._record.append(asked)
+        server = self._choose()
+
+        async def call() -> Answer:
+            return await make(server.engine, asked.id)
+
+        def doubled() -> None:
+            asked.doubled = True
+
+        try:
+            asked.answer = await self._network.call(
+                server.process, call, within=ANSWER_WITHIN, doubled=doubled
+            )
+            asked.told = "granted"
+        except (NoAnswerError, CommitUnknownError) as error:
+            asked.error = repr(error)
+        except NOT_NOW as error:
+            asked.told, asked.error = "not now", repr(error)
+        except TenutoError as error:
+            asked.told, asked.error = "refused", repr(error)
+        return asked
+
+
+def envelope(env: Envelope, id: str, actor: str) -> dict[str, Any]:
+    """What every act carries."""
+    return {
+        "at": env.at,
+        "command_id": env.command_id,
+        "request_id": id,
+        "actor": actor,
+        "reason": f"{actor} wants it",
+    }
+
+
+class Customer:
+    """Starts one instance, some time, and then does this and that to it."""
+
+    def __init__(self, client: Client, definitions: list[str], number: int) -> None:
+        self.client = client
+        self._definitions = definitions
+        self._key = f"key-{number}"
+        self._number = number
+
+    async def run(self, chaos_seconds: float) -> None:
+        client, random, faults = self.client, self.client.random, self.client.faults
+        await client.clock.sleep(random.uniform(0, chaos_seconds * 0.7))
+        definition = random.choice(self._definitions)
+        settings: dict[str, Any] = {"correlation_id": random.choice((None, "k", f"k{self._number}"))}
+        if random.random() < 0.15:
+            settings["start_at"] = client.clock.now() + timedelta(seconds=random.uniform(0, 4))
+        started = await client.start(definition, self._key, **settings)
+        if faults.strikes("client repeats"):
+            started = await client.start(definition, self._key, **settings)
+        if faults.strikes("client errs"):
+            await client.start(definition, self._key, body="another")
+        while started.answer is None:
+            started = await client.start(definition, self._key, **settings)
+        for number in range(random.choice((0, 1, 1, 2, 3, 5))):
+            await client.clock.sleep(random.uniform(0, chaos_seconds * 0.3))
+            await self._do_something(started.answer.instance_id, number)
+
+    async def _do_something(self, instance: str, number: int) -> None:
+        client, random = self.client, self.client.random
+        kind = random.choice(["go"] * 6 + ["note", "note", "stop", "cancel", "pause", "pause", "data", "undo", "end"])
+        if kind in ("go", "note", "stop"):
+            await self._signal(instance, kind, f"{client.name}-{number}")
+            return
+        if client.faults.strikes("client errs"):
+            await client.act(instance, _nonsense(random, client.name), "nonsense")
+        act = _act(kind, client.name)
+        await client.act(instance, act, kind)
+        if kind == "pause":
+            await client.clock.sleep(random.uniform(0, 5))
+            await client.act(instance, _act("resume", client.name), "resume")
+
+    async def _signal(self, instance: str, name: str, id: str) -> None:
+        client, random = self.client, self.client.random
+        payload = {"why": "enough", "approved": random.random() < 0.5}
+        signal = _signal(name, id, payload, client.name)
+        await client.act(instance, signal, "signal", key=f"{instance}/{id}", body="first")
+        if client.faults.strikes("client repeats"):
+            await client.act(instance, signal, "signal", key=f"{instance}/{id}", body="first")
+        if client.faults.strikes("client errs"):
+            other = _signal(name, id, {"why": "other"}, client.name)
+            await client.act(instance, other, "signal", key=f"{instance}/{id}", body="other")
+
+
+def _act(kind: str, actor: str) -> Act:
+    def make(env: Envelope, id: str) -> Command:
+        fields = envelope(env, id, actor)
+        match kind:
+            case "cancel":
+                return c.CancelInstance(**fields)
+            case "pause":
+                return c.PauseInstance(**fields)
+            case "resume":
+                return c.ResumeInstance(**fields)
+            case "data":
+                return c.ChangeData(**fields, data={"flag": 0, "missing": 1})
+            case "undo":
+                return c.UndoInstance(**fields)
+            case _:
+                return c.TerminateInstance(**fields)
+
+    return make
+
+
+def _signal(name: str, signal_id: str, payload: object, actor: str) -> Act:
+    def make(env: Envelope, id: str) -> Command:
+        return c.SendSignal(**envelope(env, id, actor), signal_id=signal_id, name=name, payload=payload)
+
+    return make
+
+
+def _nonsense(random: Random, actor: str) -> Act:
+    """What no instance can grant, or what it must refuse with a type."""
+    kind = random.randrange(4)
+
+    def make(env: Envelope, id: str) -> Command:
+        fields = envelope(env, id, actor)
+        if kind == 0:
+            return c.SendSignal(**fields, signal_id="x", name="unheard-of", payload=None)
+        if kind == 1:
+            return c.RetryStep(**fields, execution="nowhere#1")
+        if kind == 2:
+            return c.ChangeData(**fields, data={"input": 1})
+        return c.CompleteStep(**fields, execution="s1#9", attempt=1, token="forged", output=1)  # noqa: S106
+
+    return make
+
+
+class Operator:
+    """Looks at what has not ended, and does what it waits for a person to do. Its first choices vary, its last is to go on."""
+
+    def __init__(self, client: Client, look: Callable[[], list[State]]) -> None:
+        self._client = client
+        self._look = look
+        self._rounds: dict[str, int] = {}
+        self._signals = 0
+
+    async def run(self) -> None:
+        while True:
+            await self._client.clock.sleep(1.0)
+            for state in self._look():
+                await self._help(state)
+
+    async def _help(self, state: State) -> None:
+        name, random = self._client.name, self._client.random
+        if state.paused and not state.ended:
+            await self._client.act(state.id, _act("resume", name), "resume")
+        for execution, open in list(state.open.items()):
+            if isinstance(open, Stuck):
+                key = f"{state.id}/{execution}"
+                rounds = self._rounds[key] = self._rounds.get(key, 0) + 1
+                kind = random.choice(("retry", "retry", "skip", "resolve")) if rounds < 4 else "skip"
+                await self._client.act(state.id, _decide(kind, execution, name), kind)
+            elif isinstance(open, Waiting) and open.signal is not None and not state.ended:
+                self._signals += 1
+                signal = _signal(open.signal, f"{name}-{self._signals}", {"why": "at last"}, name)
+                await self._client.act(state.id, signal, "signal", key=f"{state.id}/{name}-{self._signals}")
+
+
+def _decide(kind: str, execution: str, actor: str) -> Act:
+    def make(env: Envelope, id: str) -> Command:
+        fields = envelope(env, id, actor)
+        if kind == "retry":
+            return c.RetryStep(**fields, execution=execution)
+        if kind == "skip":
+            return c.SkipStep(**fields, execution=execution)
+        return c.ResolveStep(**fields, execution=execution, output={"flag": 0})
+
+    return make

@@ -1,0 +1,309 @@
+"""What must hold after every commit, told again without the code that is under test: the table in the docs has the names.
+
+`Watch` hears of each transaction at its instant, folds every instance once more, and raises `Violation` for the first
+thing that must not be. What can only be told at the end stands in `aftermath.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from domain import events as e
+from domain.codec import decode
+from domain.errors import CorruptHistoryError, InvalidTransitionError
+from domain.evolve import evolve
+from domain.paths import UNDO
+from domain.state import Queued, Running, State, Waiting
+from domain.status import TERMINAL, check_transition
+from engine.ports import OwedRow, Recorded
+from engine.rows import rows_of
+from engine.store.memory import MemoryStore
+from simulation.virtual_time import Violation
+
+GRACE = timedelta(milliseconds=1)
+"""A claim may come so much before an attempt is due (domain/results.py)."""
+
+
+class Instance:
+    """One instance as the log tells it."""
+
+    def __init__(self, id: str) -> None:
+        self.state = State(id=id)
+        self.events: list[e.Event] = []
+        self.at: datetime | None = None
+        self.started: dict[tuple[str, int], str] = {}  # Who was handed an attempt, by token.
+        self.results: dict[tuple[str, int], str] = {}  # What was reported of it, if it counted.
+        self.scheduled: dict[str, e.StepScheduled] = {}  # The first attempt of each execution.
+        self.succeeded: dict[str, None] = {}  # Executions whose success is on record, late or not.
+        self.undone: dict[str, str] = {}  # Executions whose undo is on record, and what says so.
+        self.signals: dict[str, str] = {}  # Received → consumed by which event, "" so far.
+        self.terminal = 0
+        self.expected: list[str] = []  # What a rollback will undo next, in order.
+
+    def fail(self, invariant: str, problem: str) -> None:
+        raise Violation(f"{invariant}: {self.state.id} at version {self.state.version}: {problem}")
+
+
+class Watch:
+    """`instances` by id, as far as the log goes."""
+
+    def __init__(self, memory: MemoryStore) -> None:
+        self.instances: dict[str, Instance] = {}
+        self.starts: dict[str, str] = {}  # Idempotency key → instance.
+        self._memory = memory
+        self._position = 0
+
+    def committed(self, events: list[Recorded]) -> None:
+        """One transaction."""
+        touched: dict[str, Instance] = {}
+        for recorded in events:
+            if recorded.position <= self._position:
+                raise Violation(f"I2: position {recorded.position} came after {self._position}")
+            self._position = recorded.position
+            if not recorded.stream.startswith("definition/"):
+                instance = self.instances.get(recorded.stream)
+                if instance is None:
+                    instance = self.instances[recorded.stream] = Instance(recorded.stream)
+                touched[recorded.stream] = instance
+                self._happened(instance, recorded)
+        for instance in touched.values():
+            self._check_owed(instance)
+
+    def _happened(self, instance: Instance, recorded: Recorded) -> None:
+        if recorded.version != instance.state.version + 1:
+            instance.fail("I2", f"version {recorded.version} follows")
+        event = decode(recorded.topic, recorded.payload)
+        if event.at is not None:
+            if instance.at is not None and event.at < instance.at:
+                instance.fail("I8", f"{recorded.topic} is dated before what happened before it")
+            instance.at = event.at
+        check = CHECKS.get(type(event))
+        if check is not None:
+            check(instance, event)
+        if isinstance(event, e.InstanceStarted):
+            self._started(instance, event)
+        try:
+            evolve(instance.state, event)
+        except CorruptHistoryError as error:
+            instance.fail("I3", str(error))
+        instance.events.append(event)
+
+    def _started(self, instance: Instance, event: e.InstanceStarted) -> None:
+        key = event.idempotency_key
+        if key is not None and self.starts.setdefault(key, instance.state.id) != instance.state.id:
+            instance.fail("I11", f"it was started under key {key!r}, as {self.starts[key]} was")
+
+    def _check_owed(self, instance: Instance) -> None:
+        rows = {key: row for (id, key), row in self._memory._owed.items() if id == instance.state.id}
+        expected = rows_of(instance.state)
+        if rows != expected:
+            instance.fail("I3", f"the table has {_brief(rows)}, the log implies {_brief(expected)}")
+
+
+def _brief(rows: dict[str, OwedRow]) -> list[str]:
+    return [f"{key}: {row.kind} {row.attempt} {row.timer_at}" for key, row in sorted(rows.items())]
+
+
+# Steps ---------------------------------------------------------------------------
+
+
+def _scheduled(instance: Instance, event: e.StepScheduled) -> None:
+    first = event.execution not in instance.state.open
+    instance.scheduled.setdefault(event.execution, event)
+    if event.undoes is None or not first:
+        return
+    if event.undoes not in instance.succeeded:
+        instance.fail("I10", f"{event.undoes} is undone and never succeeded")
+    if event.undoes in instance.undone:
+        instance.fail("I10", f"{event.undoes} is undone twice")
+    if event.undoes in instance.expected:
+        if instance.expected[0] != event.undoes:
+            instance.fail("I10", f"{event.undoes} is undone before {instance.expected[0]}")
+        instance.expected.pop(0)
+    elif instance.state.rollback is not None:
+        instance.fail("I10", f"{event.undoes} is undone, and nobody asked for it")
+
+
+def _step_started(instance: Instance, event: e.StepStarted) -> None:
+    open = instance.state.open.get(event.execution)
+    if not isinstance(open, Queued) or open.attempt != event.attempt:
+        instance.fail("I6", f"{event.execution} attempt {event.attempt} was handed out and was not queued")
+    elif open.due_at > _at(instance) + GRACE:
+        instance.fail("I8", f"{event.execution} was handed out before it was due")
+    if instance.state.paused and not instance.state.ended:
+        instance.fail("I6", f"{event.execution} was handed out while the instance was paused")
+    if instance.started.setdefault((event.execution, event.attempt), event.token) != event.token:
+        instance.fail("I4", f"{event.execution} attempt {event.attempt} was handed out twice")
+
+
+def _step_completed(instance: Instance, event: e.StepCompleted) -> None:
+    _accepted(instance, event.execution, event.attempt, "completed")
+    _succeeded(instance, event.execution)
+
+
+def _compensated(instance: Instance, event: e.Compensated) -> None:
+    _accepted(instance, event.execution, event.attempt, "compensated")
+    if instance.undone.setdefault(event.undoes, "compensated") != "compensated":
+        instance.fail("I10", f"{event.undoes} was undone and had been given up")
+
+
+def _step_failed(instance: Instance, event: e.StepFailed) -> None:
+    if event.at is None:
+        return  # It could not even be asked: nobody has reported anything.
+    open = instance.state.open.get(event.execution)
+    if event.timeout is None:
+        _accepted(instance, event.execution, event.attempt, "failed")
+    elif event.timeout != "leaseLost":
+        limit = _limit(open, event.timeout)
+        if limit is None or limit > event.at:
+            instance.fail("I8", f"{event.execution} timed out ({event.timeout}) before {limit}")
+
+
+def _limit(open: object, timeout: e.TimeoutKind) -> datetime | None:
+    if not isinstance(open, Queued | Running):
+        return None
+    match timeout:
+        case "scheduleToClose":
+            return open.timeouts.schedule_to_close_at
+        case "scheduleToStart":
+            return open.timeouts.schedule_to_start_at
+        case "startToClose":
+            return open.closes_at if isinstance(open, Running) else None
+        case _:
+            return open.silent_at if isinstance(open, Running) else None
+
+
+def _accepted(instance: Instance, execution: str, attempt: int, what: str) -> None:
+    """A result that counts: of the attempt that runs, and the first of that attempt."""
+    open = instance.state.open.get(execution)
+    if not isinstance(open, Running) or open.attempt != attempt:
+        instance.fail("I6", f"{execution} attempt {attempt} {what}, and it was not running")
+    if (execution, attempt) in instance.results:
+        instance.fail("I5", f"{execution} attempt {attempt} {what} after it {instance.results[execution, attempt]}")
+    instance.results[execution, attempt] = what
+
+
+def _succeeded(instance: Instance, execution: str) -> None:
+    if instance.scheduled[execution].compensate_with is not None:
+        instance.succeeded[execution] = None
+
+
+def _ignored(instance: Instance, event: e.ResultIgnored) -> None:
+    if event.error is None and not event.execution.endswith(UNDO) and event.execution in instance.scheduled:
+        rollback = instance.state.rollback
+        late = event.execution not in instance.state.open and event.execution not in instance.succeeded
+        _succeeded(instance, event.execution)
+        if late and rollback is not None and event.execution in instance.succeeded:
+            instance.expected.insert(0, event.execution)
+
+
+def _resolved(instance: Instance, event: e.StepResolved) -> None:
+    undoes = instance.scheduled[event.execution].undoes
+    if undoes is None:
+        _succeeded(instance, event.execution)
+    else:
+        instance.undone[undoes] = "resolved"
+
+
+def _given_up(instance: Instance, event: e.CompensationGivenUp) -> None:
+    undoes = instance.scheduled[event.execution].undoes
+    assert undoes is not None
+    instance.undone[undoes] = "given up"
+
+
+def _rollback(instance: Instance, event: e.CompensationStarted) -> None:
+    standing = [one for one in instance.succeeded if one not in instance.undone]
+    left = [one for one in instance.state.undo if one in standing]
+    if event.executions != [one for one in reversed(left) if one in event.executions]:
+        instance.fail("I10", f"{event.executions} is not the reverse of {left}")
+    if "#" not in event.trigger and len(event.executions) != len(left):
+        instance.fail("I10", f"{event.executions} leaves something of {left} standing")
+    under_way = [one for one in event.executions if one + UNDO in instance.state.open]
+    instance.expected = [one for one in event.executions if one not in under_way]
+
+
+# Waits, signals, deadlines ---------------------------------------------------------
+
+
+def _received(instance: Instance, event: e.SignalReceived) -> None:
+    if event.signal_id in instance.signals:
+        instance.fail("I9", f"signal {event.signal_id} was taken twice")
+    instance.signals[event.signal_id] = ""
+
+
+def _wait_ended(instance: Instance, event: e.WaitEnded) -> None:
+    open = instance.state.open.get(event.execution)
+    if not isinstance(open, Waiting):
+        instance.fail("I8", f"{event.execution} ended and did not wait")
+    elif event.by == "timer" and (open.until is None or open.until > _at(instance)):
+        instance.fail("I8", f"the time of {event.execution} was over before {open.until}")
+    if event.signal_id is not None:
+        _consumed(instance, event.signal_id, event.execution)
+
+
+def _handled(instance: Instance, event: e.SignalHandled) -> None:
+    _consumed(instance, event.signal_id, event.do)
+
+
+def _consumed(instance: Instance, signal_id: str, by: str) -> None:
+    if instance.signals.get(signal_id) != "":
+        instance.fail("I9", f"{by} consumed signal {signal_id}, which {instance.signals.get(signal_id)} had")
+    instance.signals[signal_id] = by
+
+
+def _escalated(instance: Instance, event: e.DeadlineEscalated) -> None:
+    deadline = instance.state.deadlines[event.name]
+    if not any(one.percent == event.percent and one.at <= _at(instance) for one in deadline.escalations):
+        instance.fail("I8", f"deadline {event.name} escalated to {event.percent} % too early or twice")
+
+
+def _missed(instance: Instance, event: e.DeadlineMissed) -> None:
+    deadline = instance.state.deadlines[event.name]
+    if deadline.over or deadline.due_at > _at(instance):
+        instance.fail("I8", f"deadline {event.name} was missed too early or twice")
+
+
+# The instance ----------------------------------------------------------------------
+
+
+def _status(instance: Instance, event: e.StatusChanged) -> None:
+    stored = instance.state.status
+    try:
+        check_transition(stored, event.to, "")
+    except InvalidTransitionError as error:
+        instance.fail("I2", str(error))
+    if event.from_status != stored:
+        instance.fail("I2", f"it is {stored}, not {event.from_status}")
+    if stored == "pending" and event.to == "running":
+        start_at = instance.state.start_at
+        if start_at is not None and start_at > _at(instance):
+            instance.fail("I8", "it began before its time")
+    instance.terminal += event.to in TERMINAL
+    if instance.terminal > 1:
+        instance.fail("I2", "it ends twice")
+
+
+def _at(instance: Instance) -> datetime:
+    assert instance.at is not None
+    return instance.at
+
+
+CHECKS: dict[type[e.Event], Callable[[Instance, Any], None]] = {
+    e.StepScheduled: _scheduled,
+    e.StepStarted: _step_started,
+    e.StepCompleted: _step_completed,
+    e.StepFailed: _step_failed,
+    e.StepResolved: _resolved,
+    e.ResultIgnored: _ignored,
+    e.Compensated: _compensated,
+    e.CompensationGivenUp: _given_up,
+    e.CompensationStarted: _rollback,
+    e.SignalReceived: _received,
+    e.SignalHandled: _handled,
+    e.WaitEnded: _wait_ended,
+    e.DeadlineEscalated: _escalated,
+    e.DeadlineMissed: _missed,
+    e.StatusChanged: _status,
+}

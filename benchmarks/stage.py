@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -93,7 +93,7 @@ def running(
 
 
 @contextlib.contextmanager
-def process(arguments: Sequence[str]) -> Iterator[Process]:
+def process(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Iterator[Process]:
     """Python with these arguments, in the checkout. Its stdout can be read; its stderr is told with what goes wrong.
 
     It is ended afterwards, in order if it can be.
@@ -102,7 +102,7 @@ def process(arguments: Sequence[str]) -> Iterator[Process]:
         child = subprocess.Popen(
             [sys.executable, *arguments],
             cwd=ROOT,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            env={**environment, "PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,

@@ -22,11 +22,12 @@ from typing import Any
 from domain import acts, commands, deadlines, results, signals
 from domain.commands import Command, StartInstance
 from domain.definition.program import Program
-from domain.errors import MappingError, NotStartedError
+from domain.errors import MappingError, NotStartedError, UnusableValueError
 from domain.events import Event, InstanceStarted, Json
 from domain.evolve import evolve
 from domain.owed import owed
 from domain.state import State
+from domain.steps.task import PRIORITIES
 from domain.turn import Turn
 
 __all__ = ["advance", "decide", "evolve", "owed"]
@@ -59,6 +60,8 @@ def start_instance(turn: Turn, command: StartInstance) -> None:
     state, program = turn.state, turn.program
     if state.version:
         return
+    if command.priority is not None and command.priority not in PRIORITIES:
+        raise UnusableValueError(subject="the priority", value=command.priority, expected=" or ".join(PRIORITIES))
     if program.check_input is not None:
         program.check_input(command.input, "the input")
     starts_at = max(command.start_at or command.at, command.at)

@@ -50,7 +50,7 @@ def begin(
     turn.emit(CompensationStarted(trigger=trigger, reason=reason, executions=executions, error=error))
     if final:
         turn.cancel_inside("", reason)
-    turn.settle()
+        turn.settle()
     advance(turn)
 
 

@@ -267,9 +267,8 @@ class Turn:
             return self.ending.status, self.ending.reason
         if state.ended or state.status == "pending":
             return state.status, ""
-        if state.rollback is not None:
-            final = rollback.is_final(self.program, state.rollback.trigger)
-            return "compensating" if final else "running", state.rollback.reason
+        if state.rollback is not None and rollback.is_final(self.program, state.rollback.trigger):
+            return "compensating", state.rollback.reason
         if any(isinstance(execution, Queued | Running) for execution in state.open.values()):
             return "running", self.cause
         waits = ", ".join(filter(None, map(_what_it_waits_for, state.open.values())))

@@ -41,6 +41,7 @@ class Instance:
         self.signals: dict[str, str] = {}  # Received → consumed by which event, "" so far.
         self.terminal = 0
         self.expected: list[str] = []  # What a rollback will undo next, in order.
+        self.partial = False  # Whether the last rollback was a step of the definition.
 
     def fail(self, invariant: str, problem: str) -> None:
         raise Violation(f"{invariant}: {self.state.id} at version {self.state.version}: {problem}")
@@ -116,6 +117,11 @@ def _scheduled(instance: Instance, event: e.StepScheduled) -> None:
         return
     if event.undoes not in instance.succeeded:
         instance.fail("I10", f"{event.undoes} is undone and never succeeded")
+    if instance.undone.get(event.undoes) == "given up":
+        del instance.undone[event.undoes]  # A later rollback tries once more what a person gave up.
+        for number in [number for number in instance.started if number[0] == event.execution]:
+            del instance.started[number]
+            instance.results.pop(number, None)
     if event.undoes in instance.undone:
         instance.fail("I10", f"{event.undoes} is undone twice")
     if event.undoes in instance.expected:
@@ -149,7 +155,13 @@ def _compensated(instance: Instance, event: e.Compensated) -> None:
         instance.fail("I10", f"{event.undoes} was undone and had been given up")
 
 
+def _step_cancelled(instance: Instance, event: e.StepCancelled) -> None:
+    _over(instance, event.execution)
+
+
 def _step_failed(instance: Instance, event: e.StepFailed) -> None:
+    if event.retry_at is None:
+        _over(instance, event.execution)
     if event.at is None:
         return  # It could not even be asked: nobody has reported anything.
     open = instance.state.open.get(event.execution)
@@ -213,15 +225,27 @@ def _given_up(instance: Instance, event: e.CompensationGivenUp) -> None:
     instance.undone[undoes] = "given up"
 
 
+def _over(instance: Instance, execution: str) -> None:
+    """An execution that is over without success, though one came late, joins the list only now."""
+    if execution in instance.succeeded:
+        del instance.succeeded[execution]
+        instance.succeeded[execution] = None
+
+
 def _rollback(instance: Instance, event: e.CompensationStarted) -> None:
-    standing = [one for one in instance.succeeded if one not in instance.undone]
-    left = [one for one in instance.state.undo if one in standing]
-    if event.executions != [one for one in reversed(left) if one in event.executions]:
-        instance.fail("I10", f"{event.executions} is not the reverse of {left}")
-    if "#" not in event.trigger and len(event.executions) != len(left):
-        instance.fail("I10", f"{event.executions} leaves something of {left} standing")
+    """S154: the reverse of the order of completion; what is still being tried, and has succeeded late, is newest."""
+    standing = [one for one in instance.succeeded if instance.undone.get(one, "given up") == "given up"]
+    tried = [one for one in standing if one in instance.state.open]
+    done = [one for one in reversed(standing) if one not in tried]
+    first = event.executions[: len(event.executions) - sum(one in done for one in event.executions)]
+    rest = event.executions[len(first) :]
+    if set(first) - set(tried) or rest != [one for one in done if one in rest]:
+        instance.fail("I10", f"{event.executions} is not the reverse of {standing}")
+    if "#" not in event.trigger and len(event.executions) != len(standing):
+        instance.fail("I10", f"{event.executions} leaves something of {standing} standing")
     under_way = [one for one in event.executions if one + UNDO in instance.state.open]
     instance.expected = [one for one in event.executions if one not in under_way]
+    instance.partial = "#" in event.trigger
 
 
 # Waits, signals, deadlines ---------------------------------------------------------
@@ -295,6 +319,7 @@ CHECKS: dict[type[e.Event], Callable[[Instance, Any], None]] = {
     e.StepStarted: _step_started,
     e.StepCompleted: _step_completed,
     e.StepFailed: _step_failed,
+    e.StepCancelled: _step_cancelled,
     e.StepResolved: _resolved,
     e.ResultIgnored: _ignored,
     e.Compensated: _compensated,

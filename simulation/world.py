@@ -130,6 +130,7 @@ class WorkerNode:
     def __init__(self, name: str, world: World, queues: tuple[str, ...]) -> None:
         self.name = name
         self.process = Process(name)
+        self.runs = False
         self._queues = queues
         self._world = world
 
@@ -147,11 +148,12 @@ class WorkerNode:
             reports=world.reports,
         )
         world.trace(f"{self.name} starts")
+        self.runs = True
         world.spawn(worker.run(), self.process)
 
     def crash(self) -> None:
         self._world.trace(f"{self.name} crashes")
-        self.process.alive = False
+        self.process.alive = self.runs = False
         self._world.network.gone(self.process)
         self.process = Process(self.name)
 
@@ -188,7 +190,7 @@ class World:
             for n in range(self.random.randint(1, 4))
         ]
         self._chaos = self.random.choice((4.0, 10.0, 25.0)) * self.size.chaos
-        self._instances = min(self.random.randint(1, 6), self.size.instances)
+        self._instances = min(self.random.randint(2, 12), self.size.instances)
         self._programs: dict[tuple[str, str], Program] = {}
         self._tell = tell
         self._digest = hashlib.sha256()
@@ -406,8 +408,9 @@ class World:
             node.skew = (self.random.randint(-5_000, 5_000), 1.0)
             node.start()
         for worker in self.workers:
-            if not worker.process.alive or self.random.random() < 0.5:
+            if worker.runs and self.random.random() < 0.5:
                 worker.crash()
+            if not worker.runs:
                 worker.start()
 
     # At the end ------------------------------------------------------------------------

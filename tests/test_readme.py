@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -60,7 +61,11 @@ def test_the_readmes_definition_deploys() -> None:
 def test_the_readmes_worker_does_what_the_definition_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     (text,) = blocks(ROOT / "README.md", "python")
     started: list[Worker] = []
-    monkeypatch.setattr(Worker, "run_forever", lambda worker: started.append(worker))
+
+    def run_forever(worker: Worker) -> None:
+        started.append(worker)
+
+    monkeypatch.setattr(Worker, "run_forever", run_forever)
     module: dict[str, Any] = vars(ModuleType("readme")) | {"__name__": "__main__"}
     exec(compile(text, "README.md", "exec"), module)  # noqa: S102 - our own README
     greet = module["greet"]
@@ -106,6 +111,20 @@ def test_every_command_that_is_told_can_be_typed(page: Path) -> None:
         known = {option for parameter in COMMANDS[name].params for option in parameter.opts}
         used = {word for word in rest if re.fullmatch(r"--?[a-z][a-z-]*", word)}
         assert used <= known | {"--help", "-h"}, f"{page.name}: tenuto {name} {used - known}"
+
+
+@pytest.mark.parametrize("page", HOW_TO, ids=lambda page: page.name)
+def test_every_address_that_is_told_is_a_route(page: Path) -> None:
+    paths = json.loads((ROOT / "docs/reference/openapi.json").read_text())["paths"]
+    routes = [re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path))) for path in paths]
+    for told in re.findall(r"localhost:8080(/[^\s?]*)", "\n".join(blocks(page, "sh"))):
+        assert any(route.fullmatch(told) for route in routes), told
+
+
+@pytest.mark.parametrize("page", HOW_TO, ids=lambda page: page.name)
+def test_the_python_of_a_page_runs(page: Path) -> None:
+    for text in blocks(page, "python"):
+        exec(compile(text, page.name, "exec"), {"__name__": "page"})  # noqa: S102 - our own pages
 
 
 def test_every_module_that_is_run_exists() -> None:

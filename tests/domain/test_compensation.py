@@ -307,3 +307,19 @@ def test_with_nothing_to_undo_it_passes_through_compensating() -> None:
     run = Run("steps: [{id: k, type: compensate, outcome: cancelled}]").start()
     assert run.statuses == ["pending", "running", "compensating", "completed"]
     assert run.last(CompensationEnded) == CompensationEnded(undone=[], failed=[])
+
+
+def test_a_partial_rollback_whose_undo_has_failed_waits_for_an_operator() -> None:
+    program = """
+steps:
+  - {id: a, type: task, action: http:shop/a, compensateWith: u, next: back}
+  - {id: back, type: compensate, reason: not needed, next: b}
+  - {id: b, type: task, action: http:shop/b}
+  - {id: u, type: task, action: http:shop/u, retryPolicy: {maxAttempts: 1}}
+"""
+    run = Run(program).start().complete("a")
+    assert run.status == "running"
+    run.fail_for_good("u")
+    assert run.status == "waiting"
+    run.ask(c.SkipStep, execution="a#1/undo", actor="ann", reason="it never mattered")
+    assert (run.status, run.handed_out) == ("running", ["b"])

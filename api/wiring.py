@@ -1,6 +1,6 @@
 """What a request meets: the parts of one server, who calls, and how answers are written.
 
-Everything here is handed in (`api/server.py` composes it), so that tests compose it differently.
+Everything here is handed in (`api/serving.py` composes it), so that tests compose it differently.
 """
 
 from __future__ import annotations

@@ -271,6 +271,8 @@ class Operator:
         name, random = self._client.name, self._client.random
         if state.paused and not state.ended:
             await self._client.act(state.id, _act("resume", name), "resume")
+        if state.data.get("flag") == 1 and not state.ended:
+            await self._client.act(state.id, _act("data", name), "data")
         for execution, open in list(state.open.items()):
             if isinstance(open, Stuck):
                 key = f"{state.id}/{execution}"

@@ -198,17 +198,21 @@ def _accepted(instance: Instance, execution: str, attempt: int, what: str) -> No
 
 
 def _succeeded(instance: Instance, execution: str) -> None:
+    instance.succeeded.pop(execution, None)  # What succeeded late before counts from now on.
     if instance.scheduled[execution].compensate_with is not None:
         instance.succeeded[execution] = None
 
 
 def _ignored(instance: Instance, event: e.ResultIgnored) -> None:
-    if event.error is None and not event.execution.endswith(UNDO) and event.execution in instance.scheduled:
-        rollback = instance.state.rollback
-        late = event.execution not in instance.state.open and event.execution not in instance.succeeded
-        _succeeded(instance, event.execution)
-        if late and rollback is not None and event.execution in instance.succeeded:
-            instance.expected.insert(0, event.execution)
+    """A late success joins the list unless it is there; the final rollback undoes it next, a partial one does not."""
+    execution = event.execution
+    known = execution in instance.succeeded
+    if known or event.error is not None or execution.endswith(UNDO) or execution not in instance.scheduled:
+        return
+    _succeeded(instance, execution)
+    rolling_back = instance.state.rollback is not None and instance.state.status == "compensating"
+    if rolling_back and execution not in instance.state.open and execution in instance.succeeded:
+        instance.expected.insert(0, execution)
 
 
 def _resolved(instance: Instance, event: e.StepResolved) -> None:

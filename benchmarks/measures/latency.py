@@ -26,7 +26,11 @@ def run(bench: Bench) -> Iterator[Row]:
         commits = (appends(stage.database)[1] - before) / bench.repeat / (sagas + warm_up)
         bare = commit_ms(stage.database)
     settings = {"sagas": sagas, "in_flight": 1, "workers": 1, "other_cores": others}
-    bounded = f"{commits:.1f} commits one after the other; a bare COMMIT takes {bare:.2f} ms here"
+    cpu = ", ".join(f"{name} {spent * 1000 / sagas:.1f}" for name, spent in report.working.cpu_s.items())
+    bounded = (
+        f"{commits:.1f} commits one after the other, where a bare COMMIT takes {bare:.2f} ms;"
+        f" CPU ms per saga: {cpu}"
+    )
     for percent, target in ((50, at_most(15)), (99, None)):
         values = [percentile(latencies, percent) * 1000 for latencies in took]
         yield row(f"latency.p{percent}", "ms", values, settings, bounded_by=bounded, target=target)

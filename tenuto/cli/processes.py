@@ -57,9 +57,14 @@ def dev(
     for path in deploy or []:
         if not path.is_file():
             raise CommandError(f"{path}: no such file to deploy")
-    _announce(as_json, host, port, "embedded")
     _serve(
-        host=host, port=port, database_url=None, home=home, services=_services(service), deploy=deploy or []
+        host=host,
+        port=port,
+        database_url=None,
+        home=home,
+        services=_services(service),
+        deploy=deploy or [],
+        ready=_ready("embedded", as_json=as_json),
     )
 
 
@@ -85,8 +90,15 @@ def serve(
         raise CommandError(
             "no database: name one with --database-url or TENUTO_DATABASE_URL, or use `tenuto dev`"
         )
-    _announce(as_json, host, port, "given")
-    _serve(host=host, port=port, database_url=database_url, home=None, services=_services(service), deploy=[])
+    _serve(
+        host=host,
+        port=port,
+        database_url=database_url,
+        home=None,
+        services=_services(service),
+        deploy=[],
+        ready=_ready("given", as_json=as_json),
+    )
 
 
 @command("tenuto worker shop.activities --queue warehouse --concurrency 4")
@@ -138,12 +150,17 @@ def _run_worker(worker: Worker, *, as_json: bool) -> None:
     worker.run_forever()
 
 
-def _announce(as_json: bool, host: str, port: int, database: str) -> None:
-    url = f"http://{host}:{port}"
-    if as_json:
-        print_json({"url": url, "database": database, "pid": os.getpid()})
-    else:
-        say(f"Tenuto at {url} ({database} PostgreSQL). Stop it with Ctrl-C.")
+def _ready(database: str, *, as_json: bool) -> Callable[[str], None]:
+    """What is said once the server really serves. Programs wait for the line that begins with `ready`."""
+
+    def say_so(url: str) -> None:
+        if as_json:
+            print_json({"url": url, "database": database, "pid": os.getpid()})
+        else:
+            say(f"ready {url}\ndocs {url}/docs\nOn {database} PostgreSQL. Ctrl-C stops it.")
+        sys.stdout.flush()
+
+    return say_so
 
 
 def _serve(**settings: Any) -> None:

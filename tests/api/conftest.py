@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from api.app import create_app
-from api.server import wired
+from api.serving import wired
 from api.wiring import Wiring
 
 HELLO = """\

@@ -76,7 +76,26 @@ async def test_a_task_that_another_server_scheduled_again_is_found_though_the_ca
         await other.fail(task)  # The retry is in the table; `world` still believes that attempt 1 is running.
         polling = world.polling("w")
         await world.pass_time(2)
-        assert [task.attempt for task in (await polling).tasks] == [2]
+        assert [task.attempt for task in await world.got(polling)] == [2]
+        await other.engine.stop(0)
+
+
+async def test_a_task_whose_claim_was_stale_is_claimed_again_at_once() -> None:
+    async with World() as world:
+        await world.deploy(ONE)
+        id = (await world.start("one")).instance_id
+        other = await world.another()
+
+        async def meanwhile(_: Batch) -> None:
+            world.faults.before = None
+            await other.change(id, n=1)
+
+        world.faults.before = meanwhile
+        polling = world.polling("w")
+        assert [task.attempt for task in await world.got(polling)] == [1], (
+            "without waiting for the next search"
+        )
+        await world.check(id)
         await other.engine.stop(0)
 
 

@@ -22,6 +22,7 @@ HAPPY = [
     *["StepScheduled", "StepStarted", "StepCompleted"] * 3,
     "StatusChanged",
 ]
+STRICT = "{name: strict, inputSchema: {type: object, required: [a]}, steps: [{id: end, type: succeed}]}"
 
 
 def topics_in(batch: Batch) -> list[str]:
@@ -36,7 +37,7 @@ async def test_three_happy_steps_are_exactly_twelve_events_one_transaction_per_h
         world.faults.batches.clear()
         started = await world.start("saga")
         for _ in range(3):
-            [task] = (await polling).tasks
+            [task] = await world.got(polling)
             polling = world.polling("w", results=[done(task)])
             await world.settle()
         assert await world.topics(started.instance_id) == HAPPY
@@ -113,9 +114,7 @@ async def test_reads_never_show_what_is_decided_but_not_stored() -> None:
 
 async def test_a_refusal_changes_nothing_and_leaves_the_batch_alone() -> None:
     async with World() as world:
-        await world.deploy(
-            ONE, "{name: strict, inputSchema: {type: object, required: [a]}, steps: [{id: e, type: succeed}]}"
-        )
+        await world.deploy(ONE, STRICT)
         outcomes = await asyncio.gather(
             world.start("one"), world.start("strict"), world.start("one"), return_exceptions=True
         )
@@ -185,14 +184,16 @@ async def test_a_stopped_engine_answers_everybody() -> None:
         assert (await stored).created, "the batch under way ends"
         with pytest.raises(StoppedError):
             await waiting
-        assert len((await polling).tasks) == 1
+        assert len(await world.got(polling)) == 1
         with pytest.raises(StoppedError):
             await world.tasks("w")
 
 
 async def test_the_cache_holds_no_instances_that_do_not_exist_or_have_ended() -> None:
     async with World() as world:
-        await world.deploy(ONE)
+        await world.deploy(ONE, STRICT)
+        with pytest.raises(SchemaMismatchError):
+            await world.start("strict")
         for number in range(5):
             with pytest.raises(UnknownInstanceError):
                 await world.act(f"0-{number}", PauseInstance, actor="a", reason="r")

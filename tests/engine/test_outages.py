@@ -26,7 +26,7 @@ async def test_after_an_unknown_commit_the_caller_hears_the_truth(stored: bool) 
         answer = await world.start("one")
         assert answer.created
         assert answer.position == len(world.faults.inner.log)  # type: ignore[attr-defined]
-        [task] = (await polling).tasks
+        [task] = await world.got(polling)
         assert await world.tasks("w") == []
         assert (await world.complete(task))[0].status == "accepted"
         log = await world.topics(answer.instance_id)
@@ -63,7 +63,7 @@ async def test_what_nobody_can_know_is_never_called_a_success_or_a_failure(store
         assert answer.created is not stored
         assert await world.faults.inner.streams("0-") == [answer.instance_id]
         await world.pass_time(2)
-        [task] = (await polling).tasks
+        [task] = await world.got(polling)
         assert task.attempt == (2 if stored else 1), "a lease that nobody heard of is given back"
         await world.complete(task)
         assert (await world.state(answer.instance_id)).outcome == "succeeded"
@@ -87,7 +87,7 @@ async def test_while_the_store_is_away_callers_hear_so_and_afterwards_everything
         world.faults.down = False
         await world.check(started.instance_id)
         assert (await world.complete(task))[0].status == "accepted"
-        [task] = (await waiting).tasks
+        [task] = await world.got(waiting)
         assert task.step == "reserve"
         await world.complete(task)
         await world.work("w")
@@ -108,7 +108,7 @@ async def test_a_ready_task_whose_claim_failed_is_handed_out_when_the_store_is_b
         await world.settle()
         world.faults.before = None
         await world.pass_time(0.6)
-        assert len((await waiting).tasks) == 1
+        assert len(await world.got(waiting)) == 1
 
 
 async def test_the_loop_does_not_spin_while_the_store_is_away() -> None:

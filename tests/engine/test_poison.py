@@ -99,7 +99,7 @@ async def test_a_poll_that_cannot_be_stored_is_refused_and_the_task_goes_to_anot
         with pytest.raises(UnstorableTextError):
             await bad
         answer = await world.start("one")
-        assert (await good).tasks[0].instance_id == answer.instance_id
+        assert (await world.got(good))[0].instance_id == answer.instance_id
         await world.check(answer.instance_id)
 
 

@@ -76,7 +76,7 @@ async def test_a_session_that_is_not_heard_of_loses_its_leases_and_others_take_o
         await world.pass_time(4.9)
         assert failures(await world.log(id)) == []
         await world.pass_time(1.2)
-        [task] = (await waiting).tasks
+        [task] = await world.got(waiting)
         assert task.attempt == 2
         assert failures(await world.log(id)) == ["leaseLost"]
         await world.check(id)
@@ -92,6 +92,32 @@ async def test_any_call_that_names_a_session_keeps_its_leases() -> None:
             await (world.beat(session="s") if number % 2 else world.poll("other", session="s"))
         assert failures(await world.log(id)) == []
         assert (await world.complete(task))[0].status == "accepted"
+
+
+async def test_a_worker_that_waits_is_alive_to_every_server_when_its_task_comes() -> None:
+    """It has said nothing for longer than a lease, and may not lose what it is just being handed."""
+    async with World() as world:
+        await world.deploy(ONE)
+        other = await world.another()
+        polling = world.polling("w", session="idle", wait=60)
+        await world.pass_time(30)
+        gate = asyncio.Event()
+
+        async def stored_but_not_answered(_: Batch) -> None:
+            await gate.wait()
+
+        world.faults.after = stored_but_not_answered
+        starting = asyncio.ensure_future(world.start("one"))
+        await world.settle()
+        await other.engine._upkeep.end_lost_leases()
+        await world.engine._upkeep.end_lost_leases()
+        await world.settle()
+        gate.set()
+        id = (await starting).instance_id
+        assert failures(await world.log(id)) == []
+        [task] = await world.got(polling)
+        assert (await world.complete(task))[0].status == "accepted"
+        await other.engine.stop(0)
 
 
 async def test_renewals_reach_the_table_in_batches_and_in_time() -> None:
@@ -315,7 +341,7 @@ async def test_timers_run_on_while_an_instance_is_paused_and_its_tasks_wait() ->
         assert "WaitEnded" in await world.topics(id)
         assert not polling.done()
         await world.act(id, ResumeInstance, actor="a", reason="r")
-        assert len((await polling).tasks) == 1
+        assert len(await world.got(polling)) == 1
 
 
 async def test_a_timer_that_the_store_was_away_for_fires_afterwards_once() -> None:

@@ -62,7 +62,7 @@ async def test_a_long_poll_wakes_when_a_task_is_scheduled() -> None:
         await world.settle()
         assert not polling.done()
         started = await world.start("one")
-        [task] = (await polling).tasks
+        [task] = await world.got(polling)
         assert (task.instance_id, task.step, task.attempt, task.activity) == (
             started.instance_id,
             "work",
@@ -78,7 +78,7 @@ async def test_a_long_poll_ends_empty_when_its_time_is_over() -> None:
         await world.pass_time(2.9)
         assert not polling.done()
         await world.pass_time(0.2)
-        assert (await polling).tasks == []
+        assert await world.got(polling) == []
         assert world.engine._loop.board.everyone() == []
 
 
@@ -120,7 +120,7 @@ async def test_priority_goes_first_among_what_becomes_ready_at_once() -> None:
         await asyncio.gather(
             *(world.start("urgent", {"priority": priority}) for priority in ("low", "high", "normal"))
         )
-        assert [task.priority for task in (await polling).tasks] == ["high"]
+        assert [task.priority for task in await world.got(polling)] == ["high"]
 
 
 async def test_a_worker_is_served_from_all_its_queues_in_turn() -> None:
@@ -160,7 +160,7 @@ async def test_a_poll_that_got_nothing_of_a_failed_batch_still_waits() -> None:
         with pytest.raises(StoreUnavailableError):
             await world.start("one")
         started = await world.start("one")
-        assert (await polling).tasks[0].instance_id == started.instance_id
+        assert (await world.got(polling))[0].instance_id == started.instance_id
 
 
 async def test_ended_polls_leave_nothing_behind() -> None:
@@ -283,6 +283,23 @@ async def test_a_poll_whose_connection_drops_gives_back_what_it_was_about_to_get
             [] if moment == "waiting" else ["leaseLost"]
         )
         await world.check(started.instance_id)
+
+
+async def test_what_was_meant_for_a_dropped_poll_but_not_claimed_yet_is_not_claimed() -> None:
+    """A lease given back counts as lost, so it is better not to take it."""
+    async with World() as world:
+        await world.deploy(ONE)
+        id = (await world.start("one")).instance_id
+        world.engine._loop.decider.cache.drop([id])
+        gate = asyncio.Event()
+        world.faults.reading = gate.wait
+        polling = world.polling("w", session="gone")
+        await world.settle()
+        polling.cancel()
+        await world.settle()
+        gate.set()
+        assert [task.attempt for task in await world.tasks("w")] == [1]
+        assert failures(await world.log(id)) == []
 
 
 async def test_a_poll_that_is_dropped_while_it_waits_for_its_last_batch_gives_back_too() -> None:

@@ -72,7 +72,8 @@ steps:
 class Faults:
     """Between an engine and its store. `down` refuses everything; the hooks run around every append.
 
-    `before` and `after` get the batch; what they raise is what the engine sees. `batches` are those stored. With
+    `before` and `after` get the batch; what they raise is what the engine sees; `reading` runs before
+    instances are loaded. `batches` are those stored. With
     `chance`, every call takes its time, so that whatever runs at once is interleaved in ever new ways.
     """
 
@@ -82,6 +83,7 @@ class Faults:
         self.down = False
         self.before: Callable[[Batch], Awaitable[None]] | None = None
         self.after: Callable[[Batch], Awaitable[None]] | None = None
+        self.reading: Callable[[], Awaitable[object]] | None = None
         self.batches: list[Batch] = []
         self.calls: list[str] = []
 
@@ -97,6 +99,8 @@ class Faults:
         async def passed_on(*args: Any, **kwargs: Any) -> Any:
             self.calls.append(name)
             self._refuse_if_down()
+            if self.reading is not None and name == "load":
+                await self.reading()
             await self._dawdle()
             answer = await attribute(*args, **kwargs)
             await self._dawdle()
@@ -240,6 +244,12 @@ class World:
 
     async def tasks(self, *queues: str, **fields: Any) -> list[Task]:
         return (await self.poll(*queues, **fields)).tasks
+
+    async def got(self, polling: asyncio.Task[PollAnswer]) -> list[Task]:
+        """What a poll that waits has been handed by now."""
+        await self.settle()
+        assert polling.done(), "nothing has come yet"
+        return polling.result().tasks
 
     async def complete(self, *tasks: Task, output: object = None) -> list[ResultStatus]:
         return await self.engine.report([done(task, output) for task in tasks])

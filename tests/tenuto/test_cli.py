@@ -280,7 +280,7 @@ def test_wrong_usage_is_two(arguments: list[str]) -> None:
 
 
 class FakeModule(types.ModuleType):
-    """A module whose `main` keeps how it was called."""
+    """A module whose `main` keeps how it was called; one that is told to say when it is ready does so at once."""
 
     def __init__(self, name: str, code: int) -> None:
         super().__init__(name)
@@ -288,7 +288,10 @@ class FakeModule(types.ModuleType):
         self._code = code
 
     def main(self, *args: Any, **kwargs: Any) -> int:
+        ready = kwargs.pop("ready", None)
         self.calls.append(kwargs or args)
+        if ready is not None:
+            ready(f"http://{kwargs['host']}:{kwargs['port']}")
         return self._code
 
 

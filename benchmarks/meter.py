@@ -24,11 +24,16 @@ class Reading(Struct, frozen=True, kw_only=True):
     cpu_s: dict[str, float]
     other_s: float
 
+    @property
+    def other_cores(self) -> float:
+        """Cores that others kept busy: above 0.2, wall-clock times are disturbed."""
+        return round(self.other_s / self.wall_s, 2)
+
     def bound(self) -> str:
         """What the work was waiting for, as far as CPU seconds tell."""
         total = sum(self.cpu_s.values())
         shares = ", ".join(f"{name} {spent / self.wall_s:.2f}" for name, spent in self.cpu_s.items())
-        said = f"cores busy: {shares}, others {self.other_s / self.wall_s:.2f} of {cores()}"
+        said = f"cores busy: {shares}, others {self.other_cores} of {cores()}"
         server = self.cpu_s.get("server", 0.0)
         if server >= NEARLY_ALL * self.wall_s:
             return f"the server's one interpreter ({said})"

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 def begin(turn: Turn, reason: str) -> None:
     """From pending to the entry step."""
     turn.emit(StatusChanged(from_status="pending", to="running", reason=reason))
+    turn.say_business_status("running")
     set_deadlines(turn, "start")
     turn.enter(turn.program.entry)
 

@@ -32,6 +32,7 @@ ExecutionStatus = Literal[
     "compensated",  # Completed, and undone since.
 ]
 WaitingFor = Literal["signal", "timer", "child", "manual_resolution"]
+MANUAL: WaitingFor = "manual_resolution"
 
 CHILD = "workflow:"
 """Begins the action of a step that is a workflow itself."""
@@ -127,7 +128,7 @@ def waiting_for(signal: str | None, until: datetime | None) -> WaitingFor:
     """What a wait is for; one without signal and time is for a person."""
     if signal is not None:
         return "signal"
-    return "manual_resolution" if until is None else "timer"
+    return MANUAL if until is None else "timer"
 
 
 def _scheduled(executions: Executions, now: Happened, event: e.StepScheduled) -> None:

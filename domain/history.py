@@ -21,6 +21,7 @@ from msgspec import Struct, field
 from domain.events import Status, StatusChanged
 from domain.executions import (
     CHILD,
+    MANUAL,
     Attempt,
     ExecutionError,
     Executions,
@@ -152,10 +153,9 @@ def instance_view(
 
 
 def waiting_for_of(state: State) -> list[WaitingFor]:
-    """What an instance in `waiting` waits for, each kind once, sorted; empty in every other status."""
-    if state.status != "waiting":
-        return []
-    return sorted({kind for found in state.open.values() if (kind := _waits_for(found)) is not None})
+    """What it waits for, each kind once, sorted. In another status than `waiting` only what a person must do."""
+    kinds = {kind for found in state.open.values() if (kind := _waits_for(found)) is not None}
+    return sorted(kinds if state.status == "waiting" else kinds & {MANUAL})
 
 
 def current_step(state: State) -> str | None:
@@ -206,7 +206,7 @@ def _waits_for(execution: Execution) -> WaitingFor | None:
         case Waiting():
             return waiting_for(execution.signal, execution.until)
         case Stuck():
-            return "manual_resolution"
+            return MANUAL
         case Queued(work=work) | Running(work=work):
             return "child" if work.action.startswith(CHILD) else None
         case Scope():

@@ -25,6 +25,7 @@ from domain.definition.program import Program
 from domain.errors import MappingError, NotStartedError, UnusableValueError
 from domain.events import Event, InstanceStarted, Json
 from domain.evolve import evolve
+from domain.jsonvalues import as_text
 from domain.owed import owed
 from domain.state import State
 from domain.steps.task import PRIORITIES
@@ -61,7 +62,9 @@ def start_instance(turn: Turn, command: StartInstance) -> None:
     if state.version:
         return
     if command.priority is not None and command.priority not in PRIORITIES:
-        raise UnusableValueError(subject="the priority", value=command.priority, expected=" or ".join(PRIORITIES))
+        raise UnusableValueError(
+            subject="the priority", value=command.priority, expected=" or ".join(PRIORITIES)
+        )
     if program.check_input is not None:
         program.check_input(command.input, "the input")
     starts_at = max(command.start_at or command.at, command.at)
@@ -84,6 +87,8 @@ def start_instance(turn: Turn, command: StartInstance) -> None:
     )
     if state.start_at is None:
         deadlines.begin(turn, "started")
+    else:
+        turn.say_business_status("pending")
 
 
 def _labels(program: Program, input: Json) -> dict[str, str]:
@@ -91,7 +96,7 @@ def _labels(program: Program, input: Json) -> dict[str, str]:
     labels: dict[str, str] = {}
     for name, value in program.labels.items():
         with contextlib.suppress(MappingError):
-            labels[name] = str(value({"input": input}))
+            labels[name] = as_text(value({"input": input}))
     return labels
 
 

@@ -179,3 +179,8 @@ def _refuse_duplicates(raw: bytes, encoded: bytes, subject: str) -> None:
             seen.add(key)
 
     json.loads(raw, object_pairs_hook=refuse_repeated)
+
+
+def as_text(value: Any) -> str:
+    """A text as it is, anything else as its JSON: labels and correlation keys are texts."""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -56,6 +56,12 @@ class Ending(NamedTuple):
     result: Json = None
 
 
+class OwnResult(NamedTuple):
+    """What a `fail` step gives as the result of an instance that it brings to its end."""
+
+    value: Json
+
+
 class Turn:
     """`state` is folded in place; `events` is what the command yields."""
 
@@ -68,6 +74,7 @@ class Turn:
         "command",
         "ending",
         "events",
+        "failed_with",
         "program",
         "state",
     )
@@ -80,6 +87,7 @@ class Turn:
         self.events: list[Event] = []
         self.agenda: deque[Entry] = deque()
         self.ending: Ending | None = None
+        self.failed_with: OwnResult | None = None
         self.cause = "there is work to do"
         self._entered = 0
         self._reserved: dict[str, Json] | None = None
@@ -172,6 +180,10 @@ class Turn:
             error = StepError(type=type(error).__name__, message=str(error), retryable=False)
         failure.failed_for_good(self, step, execution, error, exhausted=False)
 
+    def fail_with(self, result: Json) -> None:
+        """What the instance gives as its result if this command ends it as failed."""
+        self.failed_with = OwnResult(result)
+
     def attempts_over(self, step: Step, execution: str, error: StepError, *, undoes: str | None) -> None:
         """The execution, of a step or of an undo, could not even be tried."""
         if undoes is None:
@@ -217,7 +229,9 @@ class Turn:
         error: StepError | None = None,
         result: Json = None,
     ) -> None:
-        """The instance comes to its end; whatever is still open is cancelled."""
+        """The instance comes to its end; whatever is still open is cancelled. A step's own `result` goes first."""
+        if result is None and outcome == "failed" and self.failed_with is not None:
+            result = self.failed_with.value
         for execution in list(self.state.open):
             if execution in self.state.open:
                 self.emit(StepCancelled(execution=execution, reason=reason))
@@ -240,7 +254,7 @@ class Turn:
             stored = "running"
         reason = reason or self.cause  # An error may have come without a message.
         check_transition(stored, status, reason)
-        self._say_business_status(status)
+        self.say_business_status(status)
         change = StatusChanged(from_status=stored, to=status, reason=reason)
         if self.ending is not None:
             change.outcome, change.result, change.error = (
@@ -253,7 +267,8 @@ class Turn:
                 failure.alert_standing(self, reason)
         self.emit(change)
 
-    def _say_business_status(self, status: Status) -> None:
+    def say_business_status(self, status: Status) -> None:
+        """What the definition calls this status, or this outcome."""
         says = self.program.business_status
         outcome = None if self.ending is None else self.ending.outcome
         business_status = says.get(outcome or "", says.get(status))

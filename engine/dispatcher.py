@@ -69,7 +69,7 @@ class Dispatcher:
 
     def beats(self) -> list[BeatReport]:
         """A service that is called does not beat: that its connection stands is the sign of life."""
-        return [BeatReport(token=token) for token in self._beating]
+        return [BeatReport(token=token) for token in sorted(self._beating)]
 
     async def _next_tasks(self) -> list[Task]:
         poll = Poll(

@@ -51,7 +51,7 @@ class Sessions:
     async def save(self) -> None:
         """Tells the table of those heard since the last time."""
         unsaved, self._unsaved = self._unsaved, set()
-        rows = [self._heard[session] for session in unsaved if session in self._heard]
+        rows = [self._heard[session] for session in sorted(unsaved) if session in self._heard]
         if rows:
             try:
                 await self._store.renew(rows)

@@ -80,7 +80,7 @@ class Upkeep:
 
     async def end_lost_leases(self) -> None:
         """Those of sessions that are not heard of any more, and those that nobody has ever heard of."""
-        for token in list(self._workers.undelivered):
+        for token in sorted(self._workers.undelivered):
             self._workers.give_back(token)
         lost = await self._sessions.lost()
         for row in await self._store.owed_under(lost) if lost else ():

@@ -17,7 +17,7 @@ from psycopg import Cursor, sql
 
 from domain import events as e
 from domain.errors import CorruptHistoryError
-from domain.executions import CHILD, waiting_for
+from domain.executions import CHILD, MANUAL, waiting_for
 from domain.happened import Happened
 from domain.paths import UNDO
 from domain.status import TERMINAL
@@ -131,8 +131,8 @@ def _born(stream: str, now: Happened, event: e.InstanceStarted) -> Row:
 
 def settle(row: Row) -> None:
     """What follows from the open executions, once all events of the batch are folded."""
-    kinds = {kind for _, kind in row.open.values()} if row.status == "waiting" else set()
-    row.waiting_for = sorted(kinds - {WORK})
+    kinds = {kind for _, kind in row.open.values()} - {WORK}
+    row.waiting_for = sorted(kinds if row.status == "waiting" else kinds & {MANUAL})
     steps = [] if row.status in TERMINAL else list(row.open.values())
     row.current_step = steps[-1][0] if steps else None
 
@@ -169,7 +169,7 @@ def _failed(row: Row, now: Happened, event: e.StepFailed) -> None:
     before = row.open.pop(event.execution, None)
     if before is not None and event.execution.endswith(UNDO):
         # CompensationFailed follows: it is for a person.
-        row.open[event.execution] = (before[0], "manual_resolution")
+        row.open[event.execution] = (before[0], MANUAL)
 
 
 def _wait_started(row: Row, now: Happened, event: e.WaitStarted) -> None:

@@ -109,7 +109,7 @@ class Rebuild:
                 cursor.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(LOCK_TIMEOUT))
                 self._catch_up(cursor)
                 shape = {"projection": self.name, "shape": self._new.shape}
-                for statement in ("drop_live", "take_over", "adopt_shape", "drop"):
+                for statement in ("keep_grants", "drop_live", "take_over", "adopt_shape", "drop"):
                     cursor.execute(self._sql[statement], shape)
         except LockNotAvailable:
             return False

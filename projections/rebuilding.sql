@@ -16,6 +16,24 @@ SELECT
     (SELECT count(*) FROM only_rebuilt),
     ARRAY(SELECT '- ' || line FROM only_live LIMIT 5) || ARRAY(SELECT '+ ' || line FROM only_rebuilt LIMIT 5)
 
+-- name: keep_grants
+-- Who may read the live table may read the one that takes its place.
+DO $$
+DECLARE held record;
+BEGIN
+    FOR held IN
+        SELECT granted.grantee, granted.privilege_type
+        FROM pg_class, aclexplode(relacl) AS granted
+        WHERE pg_class.oid = to_regclass('{live}') AND granted.grantee <> relowner
+    LOOP
+        EXECUTE format(
+            'GRANT %%s ON {rebuilt} TO %%s',
+            held.privilege_type,
+            CASE held.grantee WHEN 0 THEN 'PUBLIC' ELSE held.grantee::regrole::text END
+        );
+    END LOOP;
+END $$
+
 -- name: drop_live
 -- Readers that have begun are waited for; those that come now wait for the commit and find the new table.
 DROP TABLE IF EXISTS {live}

@@ -8,3 +8,7 @@ It holds no decision logic of its own: it gives the engine a clock, a store, a n
 """
 
 from __future__ import annotations
+
+from simulation.command import main
+
+__all__ = ["main"]

@@ -34,11 +34,11 @@ KINDS: dict[str, tuple[float, float]] = {
     "message doubled": (0.01, 0.1),
     "message late": (0.01, 0.2),
     # Of services and workers: the chance of one call.
-    "service fails": (0.05, 0.4),
-    "service refuses": (0.02, 0.2),
-    "service hangs": (0.02, 0.1),
+    "service fails": (0.1, 0.5),
+    "service refuses": (0.03, 0.3),
+    "service hangs": (0.03, 0.15),
     "service is late": (0.05, 0.3),
-    "effect, then error": (0.02, 0.15),
+    "effect, then error": (0.03, 0.3),
     "worker ignores its loss": (0.3, 1.0),
     # Of clients: the chance of one request.
     "client repeats": (0.05, 0.4),

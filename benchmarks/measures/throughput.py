@@ -37,7 +37,7 @@ def run(bench: Bench) -> Iterator[Row]:
         "workers": WORKERS,
         "concurrency": CONCURRENCY,
         "profiled": profile is not None,
-        "other_cores": [round(one.working.other_s / one.working.wall_s, 2) for one in reports],
+        "other_cores": [one.working.other_cores for one in reports],
     }
     rates = [steps / one.working.wall_s for one in reports]
     middle = sorted(reports, key=lambda one: one.working.wall_s)[len(reports) // 2]

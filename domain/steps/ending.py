@@ -73,7 +73,13 @@ class Fail(Step):
     result: Evaluate | None
 
     def enter(self, turn: Turn, execution: str) -> None:
-        turn.fail(self, execution, self.error(turn))
+        error = self.error(turn)
+        if self.result is not None and not scope_of(execution):
+            try:
+                turn.fail_with(self.result(turn.view()))
+            except TenutoError as problem:
+                error = StepError(type=type(problem).__name__, message=str(problem), retryable=False)
+        turn.fail(self, execution, error)
 
     def error(self, turn: Turn) -> StepError:
         """As written; a message whose data is missing says so instead of hiding the failure."""

@@ -13,6 +13,7 @@ from domain.definition.fields import DurationValue, Json, Name, Next, Value
 from domain.errors import TenutoError
 from domain.events import WaitEnded, WaitStarted
 from domain.expressions import compile_value
+from domain.jsonvalues import as_text
 from domain.state import BufferedSignal
 from domain.steps.step import Evaluate, Step, StepModel, common, compile_next
 from domain.steps.task import compile_duration
@@ -66,7 +67,7 @@ class Wait(Step):
         scope = turn.view()
         try:
             until = None if self.duration is None else turn.at + timedelta(milliseconds=self.duration(scope))
-            key = None if self.correlation_key is None else str(self.correlation_key(scope))
+            key = None if self.correlation_key is None else as_text(self.correlation_key(scope))
         except TenutoError as error:
             turn.fail(self, execution, error)
             return

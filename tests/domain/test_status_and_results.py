@@ -169,3 +169,30 @@ def test_times_of_a_run_are_those_of_its_commands() -> None:
         at("6m"),
         at("65m"),
     )
+
+
+def test_a_fail_step_gives_its_own_result() -> None:
+    run = Run("""
+steps:
+  - {id: no, type: fail, error: {type: NoError, message: no}, result: {asked: $.input.n}}
+""").start({"n": 1})
+    assert (run.status, run.state.outcome, run.state.result) == ("failed", "failed", {"asked": 1})
+
+
+def test_the_business_status_of_a_status_is_shown_from_the_first_change_on() -> None:
+    run = Run("""
+businessStatus: {running: in progress, completed: done}
+steps:
+  - {id: a, type: task, action: http:shop/a}
+""").start()
+    assert run.state.business_status == "in progress"
+    assert run.complete("a").state.business_status == "done"
+
+
+def test_labels_are_texts_as_json_writes_them() -> None:
+    run = Run("""
+labels: {gift: $.input.gift, tier: $.input.tier, none: $.input.none}
+steps:
+  - {id: a, type: task, action: http:shop/a}
+""").start({"gift": True, "tier": "premium"})
+    assert run.state.labels == {"gift": "true", "tier": "premium"}

@@ -22,7 +22,7 @@ HAPPY = [
     *["StepScheduled", "StepStarted", "StepCompleted"] * 3,
     "StatusChanged",
 ]
-STRICT = "{name: strict, inputSchema: {type: object, required: [a]}, steps: [{id: end, type: succeed}]}"
+STRICT = "{name: strict, inputSchema: {type: object, required: [a]}, steps: [{id: done, type: succeed}]}"
 
 
 def topics_in(batch: Batch) -> list[str]:

@@ -224,3 +224,25 @@ def test_the_live_one_goes_on_from_where_the_new_one_stands(
         pass
     assert lines(views, "step_executions") == lines(f"{views}_step_executions", "step_executions")
     assert follower.prepare(), "a restart must not take it for another release's"
+
+
+def test_who_may_read_the_live_one_may_read_the_new_one(
+    log: Log, views: str, database: str, follower_of: Follow, rebuild_of: Callable[..., Rebuild]
+) -> None:
+    """A grant is the operator's: a rebuild must not take it away."""
+    log.append(mixed(8))
+    follower_of("transitions").advance()
+    reader, table = sql.Identifier(f"reader_{views}"), sql.Identifier(views, "transitions")
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE ROLE {}").format(reader))
+        try:
+            connection.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(table, reader))
+            rebuild = rebuild_of("transitions")
+            fill(rebuild)
+            assert rebuild.swap()
+            allowed = "SELECT has_table_privilege(%s, %s, 'SELECT'), has_table_privilege(%s, %s, 'DELETE')"
+            names = (f"reader_{views}", f"{views}.transitions") * 2
+            assert connection.execute(allowed, names).fetchone() == (True, False)
+        finally:
+            connection.execute(sql.SQL("DROP OWNED BY {}").format(reader))
+            connection.execute(sql.SQL("DROP ROLE {}").format(reader))

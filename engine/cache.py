@@ -41,8 +41,8 @@ class Entry:
         self.rows: dict[str, OwedRow] = rows_of(state)
 
     def snapshot(self) -> Snapshot | None:
-        """One, when it is time for it; never of a state that is ahead of the log."""
-        if self.committed - self.snapshot_at < SNAPSHOT_EVERY or self.committed != self.state.version:
+        """One, when it is time for it. To be asked after a commit only, when the state is what the log has."""
+        if self.committed - self.snapshot_at < SNAPSHOT_EVERY:
             return None
         self.snapshot_at = self.committed
         return Snapshot(self.state.id, self.committed, STATE_VERSION, _state_encoder.encode(self.state))
@@ -60,6 +60,11 @@ class Cache:
         if entry is not None:
             self._entries.move_to_end(stream)
         return entry
+
+    def runs(self, stream: str) -> bool:
+        """Whether it is here and has not ended, as far as is known here: another server may know more."""
+        entry = self._entries.get(stream)
+        return entry is not None and bool(entry.committed) and not entry.state.ended
 
     def put(self, entry: Entry) -> None:
         self._entries[entry.state.id] = entry

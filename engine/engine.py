@@ -261,12 +261,16 @@ class Engine:
         ended = asyncio.Event()
         self._ends.setdefault(instance_id, set()).add(ended)
         give_up_at = self.clock.monotonic() + seconds
+        ask_the_log = not self._loop.decider.cache.runs(instance_id)  # Its end will be heard of here, most likely.
         try:
-            while not (await self._current(instance_id)).ended:
+            while not ended.is_set():
+                if ask_the_log and (await self._current(instance_id)).ended:
+                    return True
                 left = give_up_at - self.clock.monotonic()
                 if left <= 0:
                     return False
                 await within(self.clock, min(left, WAIT_CHECK_SECONDS), ended)
+                ask_the_log = True
             return True
         finally:
             self._ends[instance_id].discard(ended)

@@ -324,10 +324,8 @@ class Loop:
         if snapshots:
             try:
                 await self._store.save_snapshots(snapshots)
-            except TenutoError as error:
-                log.warning("snapshots were not saved, loads will be slower: %s", error)
-            except Exception:
-                log.exception("snapshots were not saved, loads will be slower")
+            except Exception as error:  # noqa: BLE001 - what they are of is stored; no answer waits for them
+                log.warning("snapshots were not saved, loads will be slower: %r", error)
 
     # Answers ---------------------------------------------------------------------
 

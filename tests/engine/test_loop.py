@@ -120,8 +120,10 @@ async def test_a_refusal_changes_nothing_and_leaves_the_batch_alone() -> None:
         )
         assert isinstance(outcomes[1], SchemaMismatchError)
         assert all(isinstance(outcome, Answer) for outcome in (outcomes[0], outcomes[2]))
+        world.faults.calls.clear()
         with pytest.raises(UnknownInstanceError):
             await world.act("0-unknown", PauseInstance, actor="a", reason="r")
+        assert world.faults.calls == ["load"], "what was just read needs no second look"
 
 
 async def test_an_instance_that_was_unknown_is_known_as_soon_as_another_server_starts_it() -> None:

@@ -120,6 +120,19 @@ async def test_a_worker_that_waits_is_alive_to_every_server_when_its_task_comes(
         await other.engine.stop(0)
 
 
+async def test_a_task_gives_its_session_a_whole_lease_to_be_heard_in() -> None:
+    async with World() as world:
+        await world.deploy(ONE)
+        for number in range(8):
+            polling = world.polling("w", session=f"s{number}", wait=60)
+            await world.pass_time(10 + number / 4)
+            id = (await world.start("one")).instance_id
+            [task] = await world.got(polling)
+            await world.pass_time(4.9)
+            assert failures(await world.log(id)) == []
+            await world.complete(task)
+
+
 async def test_renewals_reach_the_table_in_batches_and_in_time() -> None:
     async with World() as world:
         for number in range(50):

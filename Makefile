@@ -8,13 +8,14 @@ BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.setup-done
 WORKERS ?= 2
 TESTS   ?= tests
+SEEDS   ?= 500
 LOCK    := pip compile pyproject.toml --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11
 
 # The first Python that is new enough; `make setup PYTHON=/path/to/python` overrides it.
 PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$python"; break; }; done)
 
-.PHONY: help setup demo test check bench lock format clean
+.PHONY: help setup demo test simulate check bench lock format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -36,6 +37,9 @@ demo: setup ## Run the order example from end to end and watch it
 
 test: setup ## Run the tests (WORKERS=2, TESTS=tests)
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile $(TESTS)
+
+simulate: setup ## Let everything go wrong in SEEDS=500 simulated worlds
+	@$(BIN)/python -m simulation --seeds $(SEEDS) --jobs $(WORKERS)
 
 check: setup ## Lint, check the format, the types and who imports whom
 	@$(BIN)/ruff check

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from api import openapi, problems
+from api import docs_page, openapi, problems
 from api.routes import TABLES
 from api.wiring import Wiring
 
@@ -17,12 +17,13 @@ def create_app(wiring: Wiring | None = None) -> FastAPI:
         summary="An event-sourced workflow orchestrator.",
         description=openapi.DESCRIPTION,
         openapi_url="/openapi.json",
+        docs_url=None,
         redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
     )
     problems.install(app)
     for table in TABLES:
         table.install(app)
     openapi.install(app)
+    docs_page.install(app)
     app.state.wiring = wiring
     return app

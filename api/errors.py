@@ -38,7 +38,11 @@ class WrongVersionError(TenutoError):
 
 
 class AmbiguousExecutionError(TenutoError):
-    """Instance {instance_id!r} has {count} executions that wait for a person; say which: {executions}."""
+    """Instance {instance_id!r} has {count} executions that wait for a person; say which: {named}."""
+
+
+class NothingWaitsError(TenutoError):
+    """Nothing of instance {instance_id!r} waits for a person."""
 
 
 class UnknownAlertError(TenutoError):

@@ -124,6 +124,7 @@ PROBLEMS: Mapping[type[TenutoError], Problem] = {
     engine.SeveralListenersError: Problem(
         409, "several-listeners", "Several instances listen for the signal", {"count": "count"}
     ),
+    api.NothingWaitsError: Problem(409, "unknown-execution", "No execution that this could apply to"),
     api.AmbiguousExecutionError: Problem(
         409, "ambiguous-execution", "Several executions wait for a person", {"executions": "executions"}
     ),
@@ -157,6 +158,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _plain)
     app.add_exception_handler(psycopg.OperationalError, _unavailable)
     app.add_exception_handler(psycopg.InterfaceError, _unavailable)
+    app.add_exception_handler(psycopg.errors.UndefinedTable, _not_made_yet)
     app.add_exception_handler(Exception, _failed)
 
 
@@ -189,7 +191,11 @@ def refused(error: TenutoError) -> Response:
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers = {"Retry-After": str(error.details.get("retry_after", RETRY_AFTER_S))}
     detail = str(error)
-    if slug == "commit-unknown":
+    if slug == "store-unavailable":  # An answer is the end of it: only the one who asked can try again.
+        detail = (
+            f"The database cannot be reached ({error.details.get('problem')}); nothing was stored. Try again."
+        )
+    elif slug == "commit-unknown":
         detail = f"Whether it was done is unknown: repeat with the same Idempotency-Key. {detail}"
     return document(status, slug, title, detail, headers, **shown)
 
@@ -214,12 +220,19 @@ async def _refused(request: Request, error: Exception) -> Response:
 async def _invalid(request: Request, error: Exception) -> Response:
     """Parameters of the address and headers; bodies are read in `api/bodies.py`."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
-    faults = [
-        {"in": str(one["loc"][0]), "field": ".".join(map(str, one["loc"][1:])), "problem": one["msg"]}
-        for one in error.errors()
-    ]
-    detail = "; ".join(f"{one['in']} {one['field']}: {one['problem']}" for one in faults)
+    faults = [_fault_of(one) for one in error.errors()]
+    detail = "; ".join(f"{one['in']} {one['field']} {one['problem']}" for one in faults)
     return document(422, "invalid-parameter", "A parameter does not fit", detail, errors=faults)
+
+
+def _fault_of(one: Mapping[str, Any]) -> dict[str, str]:
+    """What pydantic says of one parameter, in our words. Which of a repeated one it was, its value shows."""
+    place, *names = (str(part) for part in one["loc"] if isinstance(part, str))
+    must = _MUST.sub("must ", one["msg"])
+    return {"in": place, "field": ".".join(names), "problem": f"is {str(one['input'])[:200]!r}; it {must}"}
+
+
+_MUST = re.compile(r"^(?:Input|Value|String|List) should ")
 
 
 async def _plain(request: Request, error: Exception) -> Response:
@@ -238,6 +251,11 @@ async def _unavailable(request: Request, error: Exception) -> Response:
     """The lists' own connections; the log's failures have a type of ours. PoolTimeout is one of these, too."""
     problem = "no connection came free in time" if isinstance(error, PoolTimeout) else type(error).__name__
     return refused(ports.StoreUnavailableError(problem=problem))
+
+
+async def _not_made_yet(request: Request, error: Exception) -> Response:
+    """A server's first moments: it serves while the projections make their tables."""
+    return refused(api.NotReadyError(problem="the lists are being made; ask again."))
 
 
 async def _failed(request: Request, error: Exception) -> Response:

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from api.settings import Settings
 from domain.errors import DefinitionInvalidError, TenutoError
 from engine.embedded_postgres import EmbeddedPostgres, default_home
+from engine.ports import StoreUnavailableError
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
@@ -115,6 +116,8 @@ def _said(error: Exception) -> str:
     if isinstance(error, ValidationError):
         faults = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
         return f"a setting does not fit: {'; '.join(faults)}"
+    if isinstance(error, StoreUnavailableError):
+        return f"the database cannot be reached ({error.details.get('problem')})"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split())

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from typing import Any, Literal
 
+from connectors.http import setting_of
 from domain.definition.document import read_document
 from domain.definition.findings import Finding
 from domain.definition.parse import Deployable
@@ -31,7 +32,7 @@ def unknown_services(
             f"no URL is known for the service {service!r}",
             path,
             severity=severity,
-            fix=f"set TENUTO_SERVICE_{service.upper().replace('-', '__')}_URL, or [services.{service}] in tenuto.toml",
+            fix=f"set {setting_of(service)}",
         )
         for path, service in unknown
     ]

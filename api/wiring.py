@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -90,9 +90,16 @@ def seconds_of(wait: str | None) -> float:
     return 0.0 if wait is None else min(parse_duration(wait), MAX_HELD_MS) / 1000
 
 
-async def while_connected(request: Request, work: Awaitable[Result], otherwise: Other) -> Result | Other:
+async def while_connected(
+    request: Request,
+    work: Awaitable[Result],
+    otherwise: Other,
+    *,
+    unheard: Callable[[Result], None] = lambda _: None,
+) -> Result | Other:
     """Awaits `work` as long as the caller is there and the server goes on; then it is cancelled.
 
+    `unheard` is told of a result that came in the very moment in which the caller went.
     The body must have been read: what comes after it is the news that the connection has dropped.
     """
     wanted = asyncio.ensure_future(work)
@@ -100,7 +107,11 @@ async def while_connected(request: Request, work: Awaitable[Result], otherwise: 
     drained = asyncio.ensure_future(wiring_of(request).draining.wait())
     try:
         await asyncio.wait({wanted, gone, drained}, return_when=asyncio.FIRST_COMPLETED)
-        return wanted.result() if wanted.done() else otherwise
+        if not wanted.done():
+            return otherwise
+        if gone.done():
+            unheard(wanted.result())
+        return wanted.result()
     finally:
         for task in (wanted, gone, drained):
             task.cancel()

@@ -40,6 +40,7 @@ LONGEST_CALL_MS = 3_600_000  # for a call that was given no limit: a silent peer
 IDLE_CONNECTION_S = 4.0  # uvicorn and Node close theirs after 5 s, and a POST into a closing one is lost
 
 _ACTION = re.compile(r"http:(?P<service>[^\s/]+)/(?P<path>\S*)")
+_BY_VARIABLE = re.compile(r"[a-z0-9]+(?:[-_][a-z0-9]+)*")  # `__` in a variable stands for a hyphen
 _log = logging.getLogger(__name__)
 
 
@@ -157,8 +158,16 @@ def _base_url(service: str, text: str) -> URL:
 
 
 def _unknown_service(service: str) -> str:
-    variable = f"TENUTO_SERVICE_{re.sub('[^A-Za-z0-9]', '_', service).upper()}_URL"
-    return f"no URL is configured for the service {service!r}; set {variable}, then retry the step"
+    remedy = f"set {setting_of(service)}, and start the server again"
+    return f"no URL is configured for the service {service!r}; {remedy}"
+
+
+def setting_of(service: str) -> str:
+    """Where its URL is set (docs/reference/settings.md); not every name can be told by a variable."""
+    if _BY_VARIABLE.fullmatch(service) is None:
+        return f'[services."{service}"] url in tenuto.toml'
+    variable = f"TENUTO_SERVICE_{service.upper().replace('-', '__')}_URL"
+    return f"{variable}, or [services.{service}] url in tenuto.toml"
 
 
 def _headers(call: ServiceCall) -> dict[str, str]:

@@ -261,7 +261,9 @@ class Engine:
         ended = asyncio.Event()
         self._ends.setdefault(instance_id, set()).add(ended)
         give_up_at = self.clock.monotonic() + seconds
-        ask_the_log = not self._loop.decider.cache.runs(instance_id)  # Its end will be heard of here, most likely.
+        ask_the_log = not self._loop.decider.cache.runs(
+            instance_id
+        )  # Its end will be heard of here, most likely.
         try:
             while not ended.is_set():
                 if ask_the_log and (await self._current(instance_id)).ended:
@@ -288,6 +290,11 @@ class Engine:
 
     async def poll(self, poll: Poll) -> PollAnswer:
         return await self._workers.poll(poll)
+
+    def give_back(self, unheard: PollAnswer) -> None:
+        """Of an answer that nobody heard: its leases end at once."""
+        for task in unheard.tasks:
+            self._workers.give_back(task.token)
 
     async def report(self, results: Sequence[TaskResult]) -> list[ResultStatus]:
         return await self._workers.report(results)

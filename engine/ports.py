@@ -107,7 +107,7 @@ class CommitUnknownError(TenutoError):
 
 
 class StoreUnavailableError(TenutoError):
-    """The database cannot be reached ({problem}); nothing was stored. It will be tried again."""
+    """The database cannot be reached ({problem}); nothing was stored."""
 
 
 class Store(Protocol):

@@ -7,16 +7,15 @@ Nothing here does I/O: `Client` and `AsyncClient` (`client.py`) send what they a
 from __future__ import annotations
 
 import json
-import re
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+from tenuto.definition_text import Source, text_of
 from tenuto.durations import to_seconds, to_text
 from tenuto.errors import WaitTimeoutError
 from tenuto.exchange import Call, Pause, Script, exchange
@@ -29,11 +28,10 @@ from tenuto.wire import (
     Page,
     SignalView,
     TransitionView,
+    UndoPlan,
 )
-from tenuto.workflow import Workflow
 
 T = TypeVar("T")
-Source = str | Path | Mapping[str, Any] | Workflow
 
 LONGEST_HOLD_S = 30.0  # one long poll; waiting longer is several
 
@@ -68,15 +66,15 @@ def deploy(
     `dry_run` verifies only. `strict` refuses where verification would warn about an unknown service.
     Raises InvalidInputError with `findings`, ConflictError when the version is taken by other text.
     """
-    text, is_json = _definition_text(source)
-    flags = {"dryRun": dry_run or None, "strict": strict or None}
+    definition = text_of(source)
+    query = {"dryRun": dry_run or None, "strict": strict or None, "source": definition.place}
     return Call(
         method="PUT",
-        path=f"/v1/definitions/{_part(name or _name_in(text, is_json))}",
+        path=f"/v1/definitions/{_part(name or definition.name)}",
         read=_as_is,
-        query=_query(flags),
-        body=text,
-        headers={"Content-Type": "application/json" if is_json else "application/yaml"},
+        query=_query(query),
+        body=definition.text,
+        headers={"Content-Type": "application/json" if definition.is_json else "application/yaml"},
         repeatable=True,
     )
 
@@ -108,10 +106,10 @@ def start(
     wait: float | str | None = None,
 ) -> Call[InstanceView]:
     """Start an instance; with `wait` (seconds or `30s`) the answer is held until it ends or that time is
-    over.
+    over, a minute at most: `Client.wait` waits longer.
 
-    The same `idempotency_key` starts once; without one a key is made, so that a retry after a lost answer is
-    safe.
+    `position` in the answer is where it stands in the log: `list` takes it as `min_position`. The same
+    `idempotency_key` starts once; without one a key is made, so that a retry after a lost answer is safe.
     """
     body = {
         "definition": definition,
@@ -130,7 +128,9 @@ def start(
 def instance(
     instance_id: str, *, history: bool = False, wait: float | str | None = None
 ) -> Call[InstanceView]:
-    """An instance, read from its own log; `history` adds its step executions, `wait` holds until it ends."""
+    """An instance, read from its own log; `history` adds its step executions, `wait` holds until it ends,
+    a minute at most.
+    """
     return _held(_get(_instance(instance_id), _as_is, include="history" if history else None), wait)
 
 
@@ -144,8 +144,12 @@ def list_(
     labels: Mapping[str, str] | None = None,
     limit: int | None = None,
     cursor: str | None = None,
+    min_position: int | None = None,
 ) -> Call[Page[InstanceView]]:
-    """Instances that match every filter given, one page, newest first."""
+    """Instances that match every filter given, one page, newest first.
+
+    `min_position` waits until the list shows what was done at that position: your own start, for example.
+    """
     return _get(
         "/v1/instances",
         _page,
@@ -157,6 +161,7 @@ def list_(
         labels=None if labels is None else [f"{key}={value}" for key, value in labels.items()],
         limit=limit,
         cursor=cursor,
+        minPosition=min_position,
     )
 
 
@@ -184,6 +189,11 @@ def state(
 ) -> Call[InstanceView]:
     """An instance as it was after event `version`, or at the moment `at`; with neither, as it is."""
     return _get(_instance(instance_id, "state"), _as_is, version=version, at=_moment(at))
+
+
+def undo_plan(instance_id: str) -> Call[UndoPlan]:
+    """What a rollback would undo now, in the order in which it would."""
+    return _get(_instance(instance_id, "undo-plan"), _as_is)
 
 
 def replay(instance_id: str) -> Call[dict[str, Any]]:
@@ -273,12 +283,12 @@ def resolve(
 
 
 def compensate(instance_id: str, reason: str) -> Call[InstanceView]:
-    """Undo everything and end."""
+    """Undo everything, then end."""
     return act(instance_id, "compensate", reason)
 
 
 def fail(instance_id: str, reason: str, *, execution: str | None = None) -> Call[InstanceView]:
-    """Let the step that waits for a person fail for good."""
+    """Let the step that waits for a person fail for good: the instance ends, and nothing is undone."""
     return act(instance_id, "fail", reason, execution=execution)
 
 
@@ -297,6 +307,12 @@ def migrate(instance_id: str, reason: str, version: str) -> Call[InstanceView]:
     return act(instance_id, "migrate", reason, version=version)
 
 
+def acknowledge(instance_id: str, alert_id: str, reason: str) -> Call[InstanceView]:
+    """Say that somebody looks after an alert; `alert_id` is that of its AlertRaised, such as `ship#1/failed`."""
+    path = f"/v1/alerts/{_part(instance_id)}/{quote(alert_id)}/acknowledge"
+    return _post(path, {"reason": reason}, _as_is)
+
+
 def health() -> Call[dict[str, Any]]:
     """Whether the server is alive."""
     return _get("/healthz", _as_is)
@@ -312,7 +328,7 @@ def _as_is(body: Any) -> Any:
 def _page(body: Any) -> Page[Any]:
     """Lists answer `{<plural>: […], "next": cursor | null}`; the one array is the page."""
     items: list[Any] = next((value for value in body.values() if isinstance(value, list)), [])
-    return Page(items, body.get("next"))
+    return Page(items, body.get("next"), body.get("position"))
 
 
 def _get(path: str, read: Callable[[Any], T], **query: Any) -> Call[T]:
@@ -359,28 +375,3 @@ def _moment(at: datetime | str | None) -> str | None:
     if at.tzinfo is None:
         raise ValueError(f"{at.isoformat()} has no time zone: write datetime(…, tzinfo=UTC)")
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def _definition_text(source: Source) -> tuple[str, bool]:
-    if isinstance(source, Workflow):
-        return source.to_yaml(), True
-    if isinstance(source, Mapping):
-        return json.dumps(source, allow_nan=False), True
-    if isinstance(source, str) and ("\n" in source or source.lstrip().startswith("{")):
-        return source, source.lstrip().startswith("{")
-    path = Path(source)
-    return path.read_text(encoding="utf-8"), path.suffix == ".json"
-
-
-def _name_in(text: str, is_json: bool) -> str:
-    """The definition's name for the URL. Only the server judges the text, so text that does not parse is no
-    error here.
-    """
-    if is_json:
-        pattern = re.compile(r'"name"\s*:\s*"([^"]+)"')
-    else:
-        pattern = re.compile(r"""^name:\s*["']?([^\s"'#]+)""", re.MULTILINE)
-    match = pattern.search(text)
-    if match is None:
-        raise ValueError("the definition's text has no top-level `name:`; add one, or pass name=…")
-    return match[1]

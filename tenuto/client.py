@@ -17,6 +17,7 @@ import httpx
 from tenuto import calls
 from tenuto.errors import ServerUnreachableError
 from tenuto.exchange import Answer, Call, Pause, Script, exchange
+from tenuto.surroundings import chosen_actor, chosen_server
 from tenuto.wire import Page
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-DEFAULT_SERVER = "http://127.0.0.1:8080"
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 
@@ -135,24 +135,27 @@ class AwaitedPages(Generic[P, T]):
 class Client:
     """A server, blocking. `timeout` is per request, in seconds; `actor` is who acts are recorded under.
 
+    Without `base_url` it is the server that `TENUTO_SERVER` names, else the one on this machine; without
+    `actor` it is `TENUTO_ACTOR`.
+
     Raises TenutoApiError (NotFoundError, ConflictError, InvalidInputError, UnavailableError) for what the
     server refuses, ServerUnreachableError when no answer comes. Usable as a context manager.
     """
 
     def __init__(
         self,
-        base_url: str = DEFAULT_SERVER,
+        base_url: str | None = None,
         *,
         timeout: float = 10.0,
         retries: int = 3,
         actor: str | None = None,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.base_url = base_url.rstrip("/")
+        self.base_url = chosen_server(base_url)
         self._timeout = timeout
         self._retries = retries
         self._pause = pause
-        self._http = httpx.Client(base_url=self.base_url, headers=_headers(actor))
+        self._http = httpx.Client(base_url=self.base_url, headers=_headers(chosen_actor(actor)))
 
     deploy = Blocking(calls.deploy)
     definitions = Blocking(calls.definitions)
@@ -169,6 +172,7 @@ class Client:
     transitions = Blocking(calls.transitions)
     transitions_all = BlockingPages(calls.transitions)
     state = Blocking(calls.state)
+    undo_plan = Blocking(calls.undo_plan)
     replay = Blocking(calls.replay)
     signal = Blocking(calls.signal)
     signal_by_key = Blocking(calls.signal_by_key)
@@ -185,6 +189,7 @@ class Client:
     give_up = Blocking(calls.give_up)
     change_data = Blocking(calls.change_data)
     migrate = Blocking(calls.migrate)
+    acknowledge = Blocking(calls.acknowledge)
     health = Blocking(calls.health)
 
     def wait(self, instance_id: str, timeout: float | str | None = None) -> InstanceView:
@@ -228,18 +233,18 @@ class AsyncClient:
 
     def __init__(
         self,
-        base_url: str = DEFAULT_SERVER,
+        base_url: str | None = None,
         *,
         timeout: float = 10.0,
         retries: int = 3,
         actor: str | None = None,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self.base_url = base_url.rstrip("/")
+        self.base_url = chosen_server(base_url)
         self._timeout = timeout
         self._retries = retries
         self._pause = pause
-        self._http = httpx.AsyncClient(base_url=self.base_url, headers=_headers(actor))
+        self._http = httpx.AsyncClient(base_url=self.base_url, headers=_headers(chosen_actor(actor)))
 
     deploy = Awaited(calls.deploy)
     definitions = Awaited(calls.definitions)
@@ -256,6 +261,7 @@ class AsyncClient:
     transitions = Awaited(calls.transitions)
     transitions_all = AwaitedPages(calls.transitions)
     state = Awaited(calls.state)
+    undo_plan = Awaited(calls.undo_plan)
     replay = Awaited(calls.replay)
     signal = Awaited(calls.signal)
     signal_by_key = Awaited(calls.signal_by_key)
@@ -272,6 +278,7 @@ class AsyncClient:
     give_up = Awaited(calls.give_up)
     change_data = Awaited(calls.change_data)
     migrate = Awaited(calls.migrate)
+    acknowledge = Awaited(calls.acknowledge)
     health = Awaited(calls.health)
 
     async def wait(
@@ -338,6 +345,9 @@ def _answer(response: httpx.Response) -> Answer:
             if response.is_error
             else response.text
         )
+    position = response.headers.get("Tenuto-Position", "")
+    if isinstance(body, dict) and position.isdecimal():
+        body["position"] = int(position)  # of a start: only its header says so
     wait = response.headers.get("Retry-After", "")
     return Answer(response.status_code, body, float(wait) if wait.isdigit() else 0.0)
 

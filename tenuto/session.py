@@ -80,7 +80,7 @@ class Session:
     """The task calls. Raises NoAnswerError or RefusedError, nothing else about the network."""
 
     def __init__(self, server_url: str, *, worker: str, session: str, queues: Sequence[str]) -> None:
-        self._url = server_url.rstrip("/")
+        self._url = server_url
         self._worker = worker
         self._session = session
         self._queues = list(queues)

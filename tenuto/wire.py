@@ -22,11 +22,12 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
     """One page of a list. Iterating gives this page's items; `next` is the cursor of the following page, if
-    any.
+    any. `position` is how far in the log the list is, where it comes from a projection.
     """
 
     items: list[T]
     next: str | None = None
+    position: int | None = None
 
     def __iter__(self) -> Iterator[T]:
         return iter(self.items)
@@ -64,12 +65,19 @@ class ErrorView(TypedDict, total=False):
 
     type: str
     message: str
-    step: str
     code: str
     retryable: bool
     retryCount: int
-    timestamp: str
     details: dict[str, Any]
+
+
+class LastErrorView(TypedDict):
+    """The last failure of any step; `code` is the error's own code, or its type when it has none."""
+
+    step: str
+    message: str
+    code: str
+    timestamp: str
 
 
 class ExecutionView(TypedDict, total=False):
@@ -89,7 +97,9 @@ class ExecutionView(TypedDict, total=False):
 
 
 class InstanceView(TypedDict, total=False):
-    """An instance as it is now, or as it was at an earlier version."""
+    """An instance as it is now, or as it was at an earlier version. Only a start has `position`: where it stands
+    in the log.
+    """
 
     id: str
     definitionName: str
@@ -97,15 +107,17 @@ class InstanceView(TypedDict, total=False):
     correlationId: str | None
     status: Status
     outcome: Outcome | None
-    waitingFor: list[Any]
+    waitingFor: list[str]
     businessStatus: str | None
     currentStep: str | None
     completedSteps: list[str]
     pendingSteps: list[str]
     completedCompensableSteps: list[str]
     data: dict[str, Any]
-    lastError: ErrorView | None
+    lastError: LastErrorView | None
+    error: ErrorView | None
     result: Any
+    standing: list[str]
     labels: dict[str, str]
     priority: str | int
     paused: bool
@@ -115,6 +127,7 @@ class InstanceView(TypedDict, total=False):
     completedAt: str | None
     timeoutAt: str | None
     history: list[ExecutionView]
+    position: int
 
 
 class EventView(TypedDict, total=False):
@@ -132,6 +145,24 @@ TransitionView = TypedDict(
     {"instanceId": str, "version": int, "from": str, "to": str, "reason": str, "timestamp": str, "at": str},
     total=False,
 )
+
+
+class UndoView(TypedDict, total=False):
+    """One step that a rollback would undo; `version` is that of its completion."""
+
+    execution: str
+    step: str
+    undoStep: str
+    version: int
+    input: Any
+    output: Any
+
+
+class UndoPlan(TypedDict):
+    """What a rollback would undo, first things first, when the instance is at `version`."""
+
+    steps: list[UndoView]
+    version: int
 
 
 class SignalView(TypedDict, total=False):

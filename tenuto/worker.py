@@ -1,6 +1,6 @@
 """A worker: takes tasks from queues, runs activities, reports results.
 
-    Worker("http://127.0.0.1:8080", activities=[pack, order_confirmation]).run_forever()
+    Worker(activities=[pack, order_confirmation]).run_forever()
 
 Three loops share one state: `_poll` holds a long poll open for free slots, `_report` sends what has ended
 (and asks for more work in the same round trip), `_beat` keeps the session alive while anything is in hand. A
@@ -29,6 +29,7 @@ from tenuto.durations import to_seconds
 from tenuto.errors import TenutoClientError
 from tenuto.job import CANCELLED, LOST, WORKER_STOPS, Job, unknown_activity
 from tenuto.session import NoAnswerError, Polled, RefusedError, Result, Session, Verdict
+from tenuto.surroundings import chosen_server
 from tenuto.wire import Task
 
 log = logging.getLogger("tenuto.worker")
@@ -39,7 +40,8 @@ LONGEST_BACKOFF_S = 5.0
 
 
 class Worker:
-    """Runs `activities` for their queues; those that name no queue serve `queue`.
+    """Runs `activities` for their queues; those that name no queue serve `queue`. Without `server_url` the server
+    is the one that `TENUTO_SERVER` names, else the one on this machine.
 
     `concurrency` is how many run at once. `grace` is how long a stop waits for what is in hand. `session`
     names the lease holder: unique to this process (made up when absent). Durations are seconds or text such
@@ -48,7 +50,7 @@ class Worker:
 
     def __init__(
         self,
-        server_url: str = "http://127.0.0.1:8080",
+        server_url: str | None = None,
         *,
         activities: Iterable[Activity[..., Any]],
         queue: str = DEFAULT_QUEUE,
@@ -64,7 +66,9 @@ class Worker:
         self.name = name or f"{socket.gethostname()}-{os.getpid()}"
         self.session = session or f"{self.name}-{secrets.token_hex(8)}"
         self._activities, self.queues = _bound(activities, queue)
-        self._session = Session(server_url, worker=self.name, session=self.session, queues=self.queues)
+        self._session = Session(
+            chosen_server(server_url), worker=self.name, session=self.session, queues=self.queues
+        )
         self._concurrency = concurrency
         self._poll_wait_s = to_seconds(poll_wait)
         self._grace_s = to_seconds(grace)

@@ -27,6 +27,7 @@ P = ParamSpec("P")
 Step = dict[str, Any]
 Transition = dict[str, str]
 Next = str | Sequence[Transition]
+Duration = str  # such as "30s" or "24h"; only where a Value may stand can it be computed
 Value = Any  # a literal, a singular query such as "$.input.amount", or a function such as {"$ms": "5m"}
 OnFailure = Literal["compensate", "fail"]
 
@@ -57,7 +58,7 @@ class Deadline(_Fields):
     """`reach` must complete `within` a duration of the completion of the step `after` (or of the `start`)."""
 
     after: str
-    within: Value
+    within: Duration
     reach: str
     escalate: Sequence[int] | None = None
 
@@ -98,8 +99,8 @@ class TaskFields(TypedDict, total=False):
     timeout: Value
     schedule_to_start: Value
     schedule_to_close: Value
-    heartbeat: Value
-    alert_after: Value
+    heartbeat: Duration
+    alert_after: Duration
     priority: Value
     retry_policy: RetryPolicy
     compensate_with: str
@@ -124,13 +125,12 @@ class WaitFields(TypedDict, total=False):
 
 
 class ParallelFields(TypedDict, total=False):
-    """What a parallel takes beside its id and branches."""
+    """What a parallel takes beside its id and branches. It has no output: its branches' steps have theirs."""
 
     name: str
     join: Literal["all", "any"] | int
     on_branch_failure: Literal["cancel", "wait"]
     business_status: str
-    output: Value
     next: Next
 
 
@@ -146,28 +146,17 @@ class EachFields(TypedDict, total=False):
     next: Next
 
 
-class ChildFields(TypedDict, total=False):
-    """What a child workflow takes beside its id and definition."""
-
-    name: str
-    version: str
-    input: Value
-    output: Value
-    timeout: Value
-    on_parent_close: Literal["cancel", "terminate", "abandon"]
-    business_status: str
-    compensate_with: str
-    next: Next
-
-
 class CompensateFields(TypedDict, total=False):
-    """What a compensate step takes beside its id; without `to` and `steps` everything is undone."""
+    """What a compensate step takes beside its id; without `to` and `steps` everything is undone.
+
+    `reason` is kept as it is written: text, never a query.
+    """
 
     name: str
     to: str
     steps: Sequence[str]
-    reason: Value
-    outcome: str
+    reason: str
+    outcome: Literal["cancelled", "compensated"]
     business_status: str
     next: Next
 
@@ -175,7 +164,8 @@ class CompensateFields(TypedDict, total=False):
 class DefinitionFields(TypedDict, total=False):
     """What a definition takes beside its name, version and steps."""
 
-    timeout: Value
+    description: str
+    timeout: Duration
     on_timeout: Literal["fail", "compensate"]
     labels: Mapping[str, Value]
     input_schema: Mapping[str, Any]
@@ -205,11 +195,13 @@ def task(step_id: str, **fields: Unpack[TaskFields]) -> Step:
     return _step(step_id, "task", TaskFields, fields)
 
 
-def decision(step_id: str, *transitions: Transition, name: str | None = None) -> Step:
+def decision(
+    step_id: str, *transitions: Transition, name: str | None = None, business_status: str | None = None
+) -> Step:
     """Choose the next step by conditions: `decision("paid", on("$.p.ok == true", "ship"),
     otherwise("stop"))`.
     """
-    return _given({"id": step_id, "name": name, "type": "decision", "next": list(transitions)})
+    return _ordinary(step_id, "decision", name, business_status) | {"next": list(transitions)}
 
 
 def wait(step_id: str, **fields: Unpack[WaitFields]) -> Step:
@@ -228,24 +220,28 @@ def each(step_id: str, items: Value, steps: Sequence[Step], **fields: Unpack[Eac
     return _step(step_id, "map", EachFields, fields) | {"items": items, "steps": list(steps)}
 
 
-def child(step_id: str, definition: str, **fields: Unpack[ChildFields]) -> Step:
-    """Run another definition as a child (type `workflow`)."""
-    return _step(step_id, "workflow", ChildFields, fields) | {"definition": definition}
-
-
 def compensate(step_id: str, **fields: Unpack[CompensateFields]) -> Step:
     """Undo everything, named steps, or back `to` a savepoint; without `next` the instance then ends."""
     return _step(step_id, "compensate", CompensateFields, fields)
 
 
-def succeed(step_id: str, *, result: Value = None, name: str | None = None) -> Step:
+def succeed(
+    step_id: str, *, result: Value = None, name: str | None = None, business_status: str | None = None
+) -> Step:
     """End well, with a result."""
-    return _given({"id": step_id, "name": name, "type": "succeed", "result": result})
+    return _ordinary(step_id, "succeed", name, business_status) | _given({"result": result})
 
 
-def fail(step_id: str, *, error: Mapping[str, Value], name: str | None = None) -> Step:
-    """End badly, with an error `{type, message}`."""
-    return _given({"id": step_id, "name": name, "type": "fail", "error": error})
+def fail(
+    step_id: str,
+    *,
+    error: Mapping[str, Value],
+    result: Value = None,
+    name: str | None = None,
+    business_status: str | None = None,
+) -> Step:
+    """End badly, with an error `{type, message, code}` and perhaps a result."""
+    return _ordinary(step_id, "fail", name, business_status) | _given({"error": error, "result": result})
 
 
 class _Appends(Generic[P]):
@@ -287,7 +283,6 @@ class Workflow:
     wait = _Appends(wait)
     parallel = _Appends(parallel)
     each = _Appends(each)
-    child = _Appends(child)
     compensate = _Appends(compensate)
     succeed = _Appends(succeed)
     fail = _Appends(fail)
@@ -311,6 +306,11 @@ def define(name: str, version: str | None = None, **fields: Unpack[DefinitionFie
 
 def _step(step_id: str, kind: str, known: type, given: Mapping[str, Any]) -> Step:
     return {"id": step_id, "type": kind, **_data(known, given)}
+
+
+def _ordinary(step_id: str, kind: str, name: str | None, business_status: str | None) -> Step:
+    """What every step has."""
+    return _given({"id": step_id, "type": kind, "name": name, "businessStatus": business_status})
 
 
 def _data(known: type, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,7 +30,9 @@ from domain.steps import KINDS
 from domain.steps.compensate import CompensateModel
 from domain.steps.decision import DecisionModel
 from domain.steps.ending import ErrorModel, FailModel, SucceedModel
+from domain.steps.map import MapModel
 from domain.steps.parallel import ParallelModel
+from domain.steps.scope import ScopeModel
 from domain.steps.step import StepModel
 from domain.steps.task import TaskModel
 from domain.steps.wait import WaitModel
@@ -48,7 +50,8 @@ SECTIONS: dict[str, tuple[type[Model], ...]] = {
     "task": (TaskModel,),
     "decision": (DecisionModel, Transition),
     "wait": (WaitModel,),
-    "parallel": (ParallelModel,),
+    "parallel": (ScopeModel, ParallelModel),
+    "map": (ScopeModel, MapModel),
     "compensate": (CompensateModel,),
     "succeed": (SucceedModel,),
     "fail": (FailModel, ErrorModel),

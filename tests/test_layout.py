@@ -22,7 +22,10 @@ LONGEST_FILE = 400  # lines
 LONGEST_TEST_FILE = 600  # lines; tests come in long lists
 LONGEST_FUNCTION = 60  # lines
 # What may be longer, and why. "path" for a file, "path:name" for a function.
-LONGER: dict[str, str] = {}
+LONGER: dict[str, str] = {
+    "tests/domain/test_verify.py": "a table: every broken definition with its exact findings",
+    "tests/engine/test_store_contract.py": "the whole contract of a store, in one place",
+}
 
 # Split, so that this file passes its own test.
 REGISTRIES = [".".join(host) for host in (("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"))]

@@ -87,6 +87,14 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(aim), f"{page.name}: {target}"
 
 
+def test_the_readme_leads_to_every_page() -> None:
+    """A decision is reached through the list of decisions."""
+    linked = {
+        (ROOT / target.partition("#")[0]).resolve() for target in LINK.findall(prose(ROOT / "README.md"))
+    }
+    assert {page for page in PAGES if page.parent.name != "decisions"} <= linked | {ROOT / "README.md"}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_target_of_make_that_is_named_exists(page: Path) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))

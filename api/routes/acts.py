@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from api import bodies
 from api.bodies import ActBody, DataBody, ResolveBody, StepActBody
-from api.errors import AmbiguousExecutionError, UnknownAlertError
+from api.errors import AmbiguousExecutionError, NothingWaitsError, UnknownAlertError
 from api.reading import refuse_other_version, state_of, view_of
 from api.routes import examples
 from api.routing import ACTOR, Routes
@@ -232,30 +232,33 @@ async def _do(
 
 
 def _stuck(state: State, body: StepActBody, *, undo: bool | None) -> str:
-    """The execution that is meant: the one named, or the only one that waits. `undo` says which kind may be."""
+    """The execution that is meant: the one named, or the only one that waits. `undo` says which kind may be.
+
+    Raises NothingWaitsError, AmbiguousExecutionError, UnknownExecutionError (also for one of the other kind).
+    """
     waiting = {
         name: found.work.undoes is not None for name, found in state.open.items() if isinstance(found, Stuck)
     }
     fitting = [name for name, is_undo in waiting.items() if undo in (None, is_undo)]
-    if body.execution is not None:
-        if body.execution not in fitting:
-            reason = _why_not(waiting.get(body.execution))
-            raise UnknownExecutionError(instance_id=state.id, execution=body.execution, reason=reason)
-        return body.execution
-    if len(fitting) > 1:
-        raise AmbiguousExecutionError(instance_id=state.id, count=len(fitting), executions=fitting)
-    if not fitting:
-        raise UnknownExecutionError(
-            instance_id=state.id, execution="(none named)", reason="no execution waits for a person"
+    meant = [body.execution] if body.execution is not None else fitting or list(waiting)
+    if not meant:
+        raise NothingWaitsError(instance_id=state.id)
+    if len(meant) > 1:
+        raise AmbiguousExecutionError(
+            instance_id=state.id, count=len(meant), executions=meant, named=", ".join(meant)
         )
-    return fitting[0]
+    (execution,) = meant
+    if execution not in fitting:
+        reason = _why_not(waiting.get(execution))
+        raise UnknownExecutionError(instance_id=state.id, execution=execution, reason=reason)
+    return execution
 
 
 def _why_not(is_undo: bool | None) -> str:
     if is_undo is None:
         return "it does not wait for a person"
     return (
-        "it is an undo: give it up, retry or resolve it"
+        "it is an undo: give it up (`tenuto give-up`), retry or resolve it"
         if is_undo
-        else "it is no undo: skip, retry or resolve it"
+        else "it is no undo: skip it (`tenuto skip`), retry or resolve it"
     )

@@ -59,7 +59,9 @@ async def poll_tasks(request: Request) -> Response:
         results=results,
     )
     answer = (
-        await engine.poll(poll) if not seconds else await while_connected(request, engine.poll(poll), None)
+        await while_connected(request, engine.poll(poll), None, unheard=engine.give_back)
+        if seconds
+        else await engine.poll(poll)
     )
     if answer is None and results:
         raise StoppedError  # What became of them is not known: they may be sent again, and count once.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def main() -> None:
-    """The `tenuto` program. Exit codes: 0 done, 1 refused or failed, 2 wrong usage."""
+    """The `tenuto` program. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 not over yet (`--wait`)."""
     from tenuto.cli.app import app
 
     app(prog_name="tenuto")

@@ -1,6 +1,4 @@
-"""Commands that act on an instance as a person does: `signal`, `cancel`, `terminate`, `pause`, … each with a
-reason.
-"""
+"""Commands that act on an instance as a person does: `signal`, `cancel`, `pause`, `retry`, … each with a reason."""
 
 from __future__ import annotations
 
@@ -9,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from tenuto.cli.command import (
-    DEFAULT_SERVER,
     Actor,
     Execution,
     Instance,
@@ -22,6 +19,7 @@ from tenuto.cli.command import (
     read_value,
     say,
 )
+from tenuto.surroundings import DEFAULT_SERVER
 
 
 @command("""tenuto signal 0-0199… approval --payload '{"decision": "approved"}'""")
@@ -83,6 +81,19 @@ def terminate(
 ) -> None:
     """End an instance at once; what it did stays."""
     _act(instance, "terminate", reason, actor, server, as_json=as_json)
+
+
+@command("tenuto compensate 0-0199… --reason 'the bank is gone'")
+def compensate(
+    instance: Instance,
+    *,
+    reason: Reason,
+    actor: Actor = None,
+    server: Server = DEFAULT_SERVER,
+    as_json: Json = False,
+) -> None:
+    """Undo what an instance did, then end it as after a failure."""
+    _act(instance, "compensate", reason, actor, server, as_json=as_json)
 
 
 @command("tenuto pause 0-0199… --reason 'carrier is down'")
@@ -155,6 +166,69 @@ def resolve(
     """Say what the step that waits for you should have answered."""
     value = read_value(output, "--output")
     _act(instance, "resolve", reason, actor, server, as_json=as_json, execution=execution, output=value)
+
+
+@command("tenuto give-up 0-0199… --reason 'the hotel is gone'", name="give-up")
+def give_up(
+    instance: Instance,
+    *,
+    reason: Reason,
+    execution: Execution = None,
+    actor: Actor = None,
+    server: Server = DEFAULT_SERVER,
+    as_json: Json = False,
+) -> None:
+    """Leave the undo that waits for you: its effect stands, the rollback goes on."""
+    _act(instance, "give-up", reason, actor, server, as_json=as_json, execution=execution)
+
+
+@command("tenuto fail 0-0199… --reason 'keep the room'")
+def fail(
+    instance: Instance,
+    *,
+    reason: Reason,
+    execution: Execution = None,
+    actor: Actor = None,
+    server: Server = DEFAULT_SERVER,
+    as_json: Json = False,
+) -> None:
+    """Let the step that waits for you fail for good: the instance ends, nothing is undone."""
+    _act(instance, "fail", reason, actor, server, as_json=as_json, execution=execution)
+
+
+@command("""tenuto data 0-0199… --data '{"shippingAddress": {"city": "Bologna"}}' --reason 'new address'""")
+def data(
+    instance: Instance,
+    *,
+    reason: Reason,
+    data: Annotated[str, typer.Option("--data", "-d", help="JSON, @file.json, or - for stdin.")],
+    actor: Actor = None,
+    server: Server = DEFAULT_SERVER,
+    as_json: Json = False,
+) -> None:
+    """Change an instance's data: merged into it, key by key at the top level."""
+    _act(instance, "data", reason, actor, server, as_json=as_json, data=read_value(data, "--data"))
+
+
+@command("tenuto acknowledge 0-0199… 'ship#1/failed' --reason 'the carrier knows'")
+def acknowledge(
+    instance: Instance,
+    alert: Annotated[
+        str, typer.Argument(metavar="ALERT", help="Its `alertId`, as AlertRaised in `tenuto events` has it.")
+    ],
+    *,
+    reason: Reason,
+    actor: Actor = None,
+    server: Server = DEFAULT_SERVER,
+    as_json: Json = False,
+) -> None:
+    """Say that somebody looks after an alert."""
+    with connect(server, actor) as client:
+        view = client.acknowledge(instance, alert, reason)
+    if as_json:
+        print_json(view)
+    else:
+        say(f"acknowledge: {alert} of {instance}.")
 
 
 def _act(

@@ -41,8 +41,6 @@ Instance = Annotated[str, typer.Argument(metavar="INSTANCE", help="The instance'
 Limit = Annotated[int | None, typer.Option("--limit", min=1, max=1000, help="At most so many on a page.")]
 Cursor = Annotated[str | None, typer.Option("--cursor", help="Go on from the `next` of an earlier page.")]
 
-DEFAULT_SERVER = "http://127.0.0.1:8080"  # as in client.py, which is too slow to import for --help
-
 # The app itself. Plain help: rich would double the time of `tenuto --help`.
 app = typer.Typer(
     name="tenuto",
@@ -97,6 +95,11 @@ def say(text: str) -> None:
     typer.echo(text)
 
 
+def complain(text: str) -> None:
+    """One line for people, on stderr."""
+    typer.echo(text, err=True)
+
+
 def print_json(value: object) -> None:
     """One JSON document on stdout."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
@@ -119,6 +122,16 @@ def read_value(text: str | None, option: str) -> Any:
         ) from None
 
 
+def read_duration(text: str | None, option: str) -> float | None:
+    """Seconds, of a duration such as `30s` or `5m`; None when absent."""
+    from tenuto.durations import to_seconds
+
+    try:
+        return None if text is None else to_seconds(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
+
+
 def read_pairs(pairs: list[str], option: str) -> dict[str, str]:
     """`key=value` options as a dict."""
     split = [pair.partition("=") for pair in pairs]
@@ -136,7 +149,7 @@ def _account() -> str | None:
 
 
 def _failed(error: Exception, *, as_json: bool) -> typer.Exit:
-    typer.echo(json.dumps(_as_object(error)) if as_json else f"Error: {_line(error)}", err=True)
+    complain(json.dumps(_as_object(error)) if as_json else f"Error: {_line(error)}")
     return typer.Exit(1)
 
 

@@ -7,7 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from tenuto.cli.command import DEFAULT_SERVER, Json, Server, command, connect, print_json, say
+from tenuto.cli.command import (
+    CommandError,
+    Json,
+    Server,
+    command,
+    complain,
+    connect,
+    print_json,
+    say,
+)
+from tenuto.surroundings import DEFAULT_SERVER
 
 
 @command("tenuto deploy order.yaml --dry-run")
@@ -27,9 +37,10 @@ def deploy(
         try:
             view = client.deploy(file, name, dry_run=dry_run, strict=strict)
         except TenutoApiError as error:
-            if not as_json:
-                _print_findings(file, error.findings)
-            raise
+            if as_json or not error.findings:
+                raise
+            _print_findings(file, error.findings)
+            raise CommandError(f"{file} is refused: {_count(error.findings)}") from error
     if as_json:
         print_json(view)
         return
@@ -43,6 +54,12 @@ def _print_findings(file: Path, findings: Any) -> None:
     for finding in findings:
         place = f"{file}:{finding.get('line', 1)}:{finding.get('column', 1)}"
         kind = f"{finding.get('severity', 'error')} {finding.get('code', '?')}"
-        typer.echo(f"{place}: {kind}: {finding.get('message', '')}", err=True)
+        complain(f"{place}: {kind}: {finding.get('message', '')}")
         if finding.get("fix"):
-            typer.echo(f"    fix: {finding['fix']}", err=True)
+            complain(f"    fix: {finding['fix']}")
+
+
+def _count(findings: Any) -> str:
+    """`2 errors`, the warnings beside them left out."""
+    errors = sum(finding.get("severity", "error") == "error" for finding in findings)
+    return "1 error" if errors == 1 else f"{errors} errors"

@@ -1,4 +1,7 @@
-"""Commands about instances: `start`, `list`, `show`, `history`, `events`, `transitions`, `replay`."""
+"""Commands about instances: `start`, `list`, `show`, `history`, `events`, `transitions`, `undo-plan`, `replay`.
+
+With `--wait` the exit code says how the instance ended: 0 only when it has completed.
+"""
 
 from __future__ import annotations
 
@@ -7,27 +10,42 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tenuto.cli.command import (
-    DEFAULT_SERVER,
     Actor,
+    CommandError,
     Cursor,
     Instance,
     Json,
     Limit,
     Server,
     command,
+    complain,
     connect,
     print_json,
+    read_duration,
     read_pairs,
     read_value,
     say,
 )
+from tenuto.surroundings import DEFAULT_SERVER
 
 if TYPE_CHECKING:
+    from tenuto.client import Client
     from tenuto.exchange import Call
-    from tenuto.wire import Page
+    from tenuto.wire import InstanceView, Page
+
+FAILED, GOES_ON = 1, 3  # exit codes after --wait; 2 is wrong usage
 
 Labels = Annotated[
     list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label; repeatable.")
+]
+Wait = Annotated[
+    str | None,
+    typer.Option(
+        "--wait",
+        metavar="TIME",
+        help="Wait so long (30s, 5m) for its end. Then the exit code is 0 when it has completed, 1 when it "
+        "has failed, 3 when it goes on.",
+    ),
 ]
 All = Annotated[bool, typer.Option("--all", help="Every page, not only the first.")]
 
@@ -51,14 +69,13 @@ def start(
         str | None, typer.Option("--start-at", metavar="TIME", help="Begin then (RFC 3339).")
     ] = None,
     key: Annotated[str | None, typer.Option("--key", help="The same key starts only once.")] = None,
-    wait: Annotated[
-        str | None, typer.Option("--wait", metavar="TIME", help="Wait so long for its end: 30s.")
-    ] = None,
+    wait: Wait = None,
     actor: Actor = None,
     server: Server = DEFAULT_SERVER,
     as_json: Json = False,
 ) -> None:
     """Start an instance."""
+    seconds = read_duration(wait, "--wait")
     with connect(server, actor) as client:
         view = client.start(
             definition,
@@ -69,14 +86,15 @@ def start(
             priority=priority,
             start_at=start_at,
             idempotency_key=key,
-            wait=wait,
         )
+        if seconds is not None:
+            view = _awaited(client, view["id"], seconds)
     if as_json:
         print_json(view)
-        return
-    say(f"{view.get('id')} is {view.get('status')}. Look at it with: tenuto show {view.get('id')}")
-    if view.get("result") is not None:
-        print_json(view["result"])
+    else:
+        _print_started(view)
+    if seconds is not None:
+        _leave(view)
 
 
 @command("tenuto list --status waiting --definition order", name="list")
@@ -94,6 +112,14 @@ def list_(
     limit: Limit = None,
     cursor: Cursor = None,
     every: All = False,
+    min_position: Annotated[
+        int | None,
+        typer.Option(
+            "--min-position",
+            min=0,
+            help="Wait until the list shows this position of the log: `position` of `tenuto start --json`.",
+        ),
+    ] = None,
     server: Server = DEFAULT_SERVER,
     as_json: Json = False,
 ) -> None:
@@ -108,6 +134,7 @@ def list_(
         labels=read_pairs(label, "--label") if label else None,
         limit=limit,
         cursor=cursor,
+        min_position=min_position,
     )
     _print_page("instances", call, server, every=every, as_json=as_json)
 
@@ -121,27 +148,36 @@ def show(
         int | None, typer.Option("--version", min=1, help="As it was after this event.")
     ] = None,
     history: Annotated[bool, typer.Option("--history", help="With every step execution.")] = False,
+    wait: Wait = None,
     server: Server = DEFAULT_SERVER,
     as_json: Json = False,
 ) -> None:
     """Show an instance, now or in the past."""
     if at is not None and version is not None:
         raise typer.BadParameter("choose one of --at and --version", param_hint="--at")
-    if history and (at is not None or version is not None):
+    past = at is not None or version is not None
+    if history and past:
         raise typer.BadParameter(
             "--history is about now; for the past read `tenuto events`", param_hint="--history"
         )
+    seconds = read_duration(wait, "--wait")
+    if seconds is not None and past:
+        raise typer.BadParameter("the past is over: leave out --at and --version", param_hint="--wait")
     with connect(server) as client:
-        if at is None and version is None:
-            view = client.instance(instance, history=history)
-        else:
+        if past:
             view = client.state(instance, at=at, version=version)
+        elif seconds is not None:
+            view = _awaited(client, instance, seconds, history=history)
+        else:
+            view = client.instance(instance, history=history)
     if as_json:
         print_json(view)
-        return
-    from tenuto.cli import render
+    else:
+        from tenuto.cli import render
 
-    render.instance(view)
+        render.instance(view)
+    if seconds is not None:
+        _leave(view)
 
 
 @command("tenuto history 0-0199…")
@@ -195,6 +231,21 @@ def transitions(
     _print_page("transitions", call, server, every=every, as_json=as_json)
 
 
+@command("tenuto undo-plan 0-0199…", name="undo-plan")
+def undo_plan(instance: Instance, *, server: Server = DEFAULT_SERVER, as_json: Json = False) -> None:
+    """Show what a rollback would undo now, first things first."""
+    with connect(server) as client:
+        plan = client.undo_plan(instance)
+    if as_json:
+        print_json(plan)
+    elif plan["steps"]:
+        from tenuto.cli import render
+
+        render.table("undo-plan", plan["steps"])
+    else:
+        say(f"Nothing of {instance} would be undone.")
+
+
 @command("tenuto replay 0-0199…")
 def replay(instance: Instance, *, server: Server = DEFAULT_SERVER, as_json: Json = False) -> None:
     """Fold an instance's log again and compare it with what is served."""
@@ -210,6 +261,38 @@ def replay(instance: Instance, *, server: Server = DEFAULT_SERVER, as_json: Json
         raise typer.Exit(1)
 
 
+def _awaited(client: Client, instance: str, seconds: float, *, history: bool = False) -> InstanceView:
+    """The instance once it has ended, or as it stands when the time is over. Longer than any one answer is held."""
+    from tenuto.errors import ServerUnreachableError, UnavailableError, WaitTimeoutError
+
+    try:
+        view = client.wait(instance, seconds)
+    except WaitTimeoutError:
+        return client.instance(instance, history=history)
+    except (ServerUnreachableError, UnavailableError) as error:
+        raise CommandError(f"{instance} is there, but waiting for it failed: {error}") from error
+    return client.instance(instance, history=True) if history else view
+
+
+def _print_started(view: InstanceView) -> None:
+    from tenuto.cli import render
+
+    instance, status, outcome = view.get("id"), view.get("status"), view.get("outcome")
+    how = f"{status} ({outcome})" if outcome not in (None, "succeeded", status) else status
+    say(f"{instance} is {how}. Look at it with: tenuto show {instance}")
+    if view.get("result") is not None:
+        print_json(view["result"])
+    if view.get("error"):
+        complain(f"Error: {render.said(view['error'])}")
+
+
+def _leave(view: InstanceView) -> None:
+    """Ends with the exit code that `--wait` promises."""
+    status = view.get("status")
+    if status != "completed":
+        raise typer.Exit(FAILED if status == "failed" else GOES_ON)
+
+
 def _print_page(kind: str, call: Call[Page[Any]], server: str, *, every: bool, as_json: bool) -> None:
     """One page of a list, or all of them; as the wire's own object, or as a table."""
     items: list[Any] = []
@@ -220,7 +303,8 @@ def _print_page(kind: str, call: Call[Page[Any]], server: str, *, every: bool, a
             page = client.send(call.after(page.next))
             items += page
     if as_json:
-        print_json({kind: items, "next": page.next})
+        position = {} if page.position is None else {"position": page.position}
+        print_json({kind: items, "next": page.next} | position)
         return
     from tenuto.cli import render
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tenuto.cli.command import (
-    DEFAULT_SERVER,
     CommandError,
     Json,
     Server,
@@ -25,6 +24,7 @@ from tenuto.cli.command import (
     read_pairs,
     say,
 )
+from tenuto.surroundings import DEFAULT_SERVER
 
 if TYPE_CHECKING:
     from tenuto.worker import Worker

@@ -41,8 +41,18 @@ def _field(*names: str) -> Callable[[Row], Any]:
 
 
 def _error(row: Row) -> str | None:
-    error = row.get("error")
-    return f"{error.get('type', '')} {error.get('message', '')}".strip() if error else None
+    return said(row.get("error"))
+
+
+def said(error: Row | None) -> str | None:
+    """An error in one line: its type, or the code of one that is shown without it, and what it says."""
+    if not error:
+        return None
+    return ": ".join(filter(None, [error.get("type") or error.get("code"), error.get("message")]))
+
+
+def _last_error(last: Row | None) -> str | None:
+    return f"{last.get('step', '')}: {said(last)}" if last else None
 
 
 def _duration(row: Row) -> str | None:
@@ -76,6 +86,12 @@ _COLUMNS: Mapping[str, Sequence[Column]] = {
         ("at", _field("at")),
         ("event", _field("type")),
         ("payload", _field("payload")),
+    ],
+    "undo-plan": [
+        ("undo step", _field("undoStep")),
+        ("of", _field("execution")),
+        ("input", _field("input")),
+        ("output", _field("output")),
     ],
     "transitions": [
         ("at", _field("timestamp", "at")),
@@ -112,7 +128,6 @@ def instance(view: InstanceView) -> None:
 
 
 def _head(view: InstanceView) -> list[tuple[str, Any]]:
-    error = view.get("lastError")
     return [
         ("id", view.get("id")),
         ("definition", f"{view.get('definitionName', '')} {view.get('definitionVersion', '')}"),
@@ -120,12 +135,14 @@ def _head(view: InstanceView) -> list[tuple[str, Any]]:
         ("outcome", view.get("outcome")),
         ("business status", view.get("businessStatus")),
         ("current step", view.get("currentStep")),
-        ("waiting for", view.get("waitingFor")),
+        ("waiting for", ", ".join(view.get("waitingFor") or [])),
         ("completed", ", ".join(view.get("completedSteps") or [])),
         ("pending", ", ".join(view.get("pendingSteps") or [])),
         ("correlation id", view.get("correlationId")),
-        ("labels", view.get("labels")),
-        ("last error", f"{error.get('type', '')}: {error.get('message', '')}" if error else None),
+        ("labels", ", ".join(f"{key}={value}" for key, value in (view.get("labels") or {}).items())),
+        ("last error", _last_error(view.get("lastError"))),
+        ("error", said(view.get("error"))),
+        ("not undone", ", ".join(view.get("standing") or [])),
         ("version", view.get("version")),
         ("created", view.get("createdAt")),
         ("ended", view.get("completedAt")),

@@ -9,6 +9,18 @@ import pytest
 from tests.api.conftest import APPROVAL, BOOKING, Server
 
 WHY = {"reason": "the customer called", "actor": "ada"}
+TWO = """\
+name: two
+version: "1"
+steps:
+  - id: both
+    type: parallel
+    branches:
+      one: [{id: a, type: task, action: worker:travel/a, readOnly: true, timeout: 30s,
+             retryPolicy: {maxAttempts: 1}, onMaxRetriesExceeded: pause}]
+      other: [{id: b, type: task, action: worker:travel/b, readOnly: true, timeout: 30s,
+               retryPolicy: {maxAttempts: 1}, onMaxRetriesExceeded: pause}]
+"""
 PLAIN = [
     "cancel",
     "terminate",
@@ -130,15 +142,55 @@ async def test_a_stuck_step_can_fail_the_instance(server: Server) -> None:
     assert view["standing"] == ["book#1"]
 
 
-async def test_a_stuck_undo_can_be_given_up(server: Server) -> None:
-    """S158: a failed undo waits for a person; the rest goes on."""
+async def stuck_undo(server: Server) -> str:
+    """The path of an instance whose booking could not be undone."""
     path = await stuck(server)
     await server.post(f"{path}/compensate", WHY)
     await server.work("travel", type="AirlineError", message="closed", retryable=False)
-    problem = await server.post(f"{path}/skip", WHY | {"execution": "book#1/undo"}, 409)
-    assert "give it up" in problem["detail"]
-    view = await server.post(f"{path}/give-up", WHY)
+    return path
+
+
+async def test_a_stuck_undo_can_be_given_up(server: Server) -> None:
+    """S158: a failed undo waits for a person; the rest goes on."""
+    view = await server.post(f"{await stuck_undo(server)}/give-up", WHY)
     assert view["status"] == "failed"
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("act", ["skip", "fail"])
+async def test_what_is_for_steps_says_what_can_be_done_with_an_undo(
+    server: Server, act: str, *, named: bool
+) -> None:
+    """Also when none is named: the only one that waits is meant."""
+    path = await stuck_undo(server)
+    body = WHY | ({"execution": "book#1/undo"} if named else {})
+    problem = await server.post(f"{path}/{act}", body, 409)
+    assert problem["execution"] == "book#1/undo"
+    assert "`tenuto give-up`" in problem["detail"]
+
+
+async def test_a_step_cannot_be_given_up_but_skipped(server: Server) -> None:
+    problem = await server.post(f"{await stuck(server)}/give-up", WHY, 409)
+    assert problem["execution"] == "pay#1"
+    assert "`tenuto skip`" in problem["detail"]
+
+
+async def test_when_several_wait_they_are_named(server: Server) -> None:
+    await server.deploy(TWO, "two")
+    path = f"/v1/instances/{(await server.start('two'))['id']}"
+    for _ in range(2):
+        await server.work("travel", type="CardError", message="declined", retryable=True)
+    for act in ("skip", "give-up"):
+        problem = await server.post(f"{path}/{act}", WHY, 409)
+        assert problem["type"] == "urn:tenuto:problem:ambiguous-execution"
+        assert problem["detail"].endswith("say which: both.a#1, both.b#1.")
+        assert problem["executions"] == ["both.a#1", "both.b#1"]
+
+
+async def test_when_none_waits_that_is_said(server: Server) -> None:
+    problem = await server.post(f"{await waiting(server)}/skip", WHY, 409)
+    assert problem["type"] == "urn:tenuto:problem:unknown-execution"
+    assert problem["detail"].endswith("waits for a person.")
 
 
 async def test_an_act_on_a_step_that_does_not_wait_is_409(server: Server) -> None:

@@ -132,6 +132,26 @@ async def test_an_address_that_does_not_fit_is_a_problem(
 
 
 @pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("status=waiting&status=nonsense", "query status is 'nonsense'; it must be"),
+        (
+            "status=nonsense",
+            "it must be 'pending', 'running', 'waiting', 'compensating', 'completed' or 'failed'",
+        ),
+        ("limit=0", "query limit is '0'; it must be greater than or equal to 1"),
+        ("limit=0&paused=9", "query paused is '9'; it must be a valid boolean"),
+    ],
+)
+async def test_a_parameter_is_refused_with_what_is_allowed(server: Server, query: str, said: str) -> None:
+    answer = await server.http.get(f"/v1/instances?{query}")
+    assert answer.status_code == 422
+    problem = answer.json()
+    assert said in problem["detail"]
+    assert "Input" not in problem["detail"]
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [("Tenuto-Namespace", "no spaces"), ("Tenuto-Actor", ""), ("Idempotency-Key", "x" * 257)],
 )

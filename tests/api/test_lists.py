@@ -5,10 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
+import msgspec
 import pytest
 
+from api.app import create_app
 from api.routes import examples
 from api.routes import lists as module
+from projections.queries import Queries
 from tests.api.conftest import APPROVAL, HELLO, Server
 
 
@@ -106,6 +110,16 @@ async def test_another_namespace_has_lists_of_its_own(server: Server) -> None:
         params = query if path != "definitions" else {}
         answer = await server.http.get(f"/v1/{path}", params=params, headers=other)
         assert answer.json()[key] == []
+
+
+async def test_lists_that_are_not_made_yet_are_503(server: Server) -> None:
+    """The first moments of a server's life: the projections make their tables while it serves."""
+    queries = Queries(server.wiring.queries._pool, "nowhere")
+    app = create_app(msgspec.structs.replace(server.wiring, queries=queries))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://tenuto") as http:
+        answer = await http.get("/v1/instances")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    assert answer.json()["type"] == "urn:tenuto:problem:not-ready"
 
 
 async def test_a_position_that_is_not_reached_is_503(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

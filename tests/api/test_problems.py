@@ -67,6 +67,12 @@ def test_not_now_says_when_to_come_back() -> None:
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
 
 
+def test_nobody_is_promised_that_a_request_is_tried_again() -> None:
+    answer = refused(StoreUnavailableError(problem="gone"))
+    assert b"(gone); nothing was stored. Try again." in answer.body
+    assert b"will be tried" not in answer.body
+
+
 def test_an_unknown_commit_says_to_repeat_with_the_same_key() -> None:
     answer = refused(CommitUnknownError())
     assert answer.status_code == 503

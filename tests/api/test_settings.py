@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from api.settings import PREFIX, Settings
+from api.settings import PREFIX, Settings, services_in
+from connectors.http import setting_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
 
@@ -50,6 +52,19 @@ def test_services_come_from_both(nowhere: Path, monkeypatch: pytest.MonkeyPatch)
         "shipping": "http://file",
         "fraud-check": "http://variable",
     }
+
+
+@pytest.mark.parametrize(
+    "service", ["payments", "fraud-check", "fraud_check", "a-b_c", "2go", "Desk", "a.b", "a__b"]
+)
+def test_the_setting_that_an_error_names_is_the_one_that_is_read(nowhere: Path, service: str) -> None:
+    variable = re.match(r"TENUTO_\w+", setting_of(service))
+    if variable is not None:
+        assert services_in({variable[0]: "http://x"}) == {service: {"url": "http://x"}}
+    table = re.search(r"\[services\..*\]", setting_of(service))
+    assert table is not None
+    (nowhere / "tenuto.toml").write_text(f'{table[0]}\nurl = "http://x"\n')
+    assert Settings().service_urls == {service: "http://x"}
 
 
 @pytest.mark.parametrize(

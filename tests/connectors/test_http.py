@@ -156,12 +156,21 @@ async def test_an_action_that_is_no_http_action_is_a_final_error(action: str) ->
         assert error_of(await connector.call(call_of(action))) == ("BadActionError", False)
 
 
-async def test_an_unknown_service_is_a_final_error_that_names_its_setting() -> None:
+@pytest.mark.parametrize(
+    ("service", "setting"),
+    [
+        ("order-desk", "set TENUTO_SERVICE_ORDER__DESK_URL, or [services.order-desk] url in tenuto.toml"),
+        ("order_desk", "set TENUTO_SERVICE_ORDER_DESK_URL, or [services.order_desk] url in tenuto.toml"),
+        ("Desk", 'set [services."Desk"] url in tenuto.toml'),
+        ("order.desk", 'set [services."order.desk"] url in tenuto.toml'),
+    ],
+)
+async def test_an_unknown_service_is_a_final_error_that_names_its_setting(service: str, setting: str) -> None:
     async with connected("http://127.0.0.1:1") as connector:
-        answer = await connector.call(call_of("http:order-desk/open"))
+        answer = await connector.call(call_of(f"http:{service}/open"))
     assert error_of(answer) == ("UnknownServiceError", False)
     assert isinstance(answer, Failed)
-    assert "TENUTO_SERVICE_ORDER_DESK_URL" in answer.error.message
+    assert setting in answer.error.message
 
 
 @pytest.mark.parametrize(

@@ -33,16 +33,34 @@ EXPECTED = [
     "history",
     "events",
     "transitions",
+    "undo-plan",
     "replay",
     "signal",
     "cancel",
     "terminate",
+    "compensate",
     "pause",
     "resume",
     "retry",
     "skip",
     "resolve",
+    "give-up",
+    "fail",
+    "data",
+    "acknowledge",
     "demo",
+]
+ACTS = [
+    "cancel",
+    "terminate",
+    "compensate",
+    "pause",
+    "resume",
+    "retry",
+    "skip",
+    "resolve",
+    "give-up",
+    "fail",
 ]
 
 
@@ -104,13 +122,69 @@ def test_start_reads_its_input_from_text_a_file_or_stdin(server: Answers, tmp_pa
     file = tmp_path / "in.json"
     file.write_text('{"n": 2}', encoding="utf-8")
     for source, stdin in (('{"n": 1}', None), (f"@{file}", None), ("-", '{"n": 3}')):
-        server.answer({"id": "0-1", "status": "completed", "result": {"ok": True}}, status=201)
-        out, _ = run("start", "order", "--input", source, "--wait", "5s", "--label", "a=b", stdin=stdin)
-        assert out.startswith("0-1 is completed.")
-        assert '"ok": true' in out
+        server.answer({"id": "0-1", "status": "running"}, status=201)
+        out, _ = run("start", "order", "--input", source, "--label", "a=b", stdin=stdin)
+        assert out == "0-1 is running. Look at it with: tenuto show 0-1\n"
     assert [got.body["input"]["n"] for got in server.got] == [1, 2, 3]
     assert server.got[0].body["labels"] == {"a": "b"}
-    assert server.got[0].query == [("wait", "5s")]
+
+
+# --- waiting
+
+RUNNING = {"id": "0-1", "status": "running"}
+ERROR = {"type": "CardError", "message": "declined", "retryable": False}
+
+
+def test_a_wait_goes_on_longer_than_one_answer_is_held(server: Answers) -> None:
+    server.answer(RUNNING, status=201).answer(RUNNING)
+    server.answer({"id": "0-1", "status": "completed", "outcome": "succeeded", "result": {"ok": True}})
+    out, err = run("start", "order", "--wait", "90s")
+    assert (out.splitlines()[0], err) == ("0-1 is completed. Look at it with: tenuto show 0-1", "")
+    assert '"ok": true' in out
+    assert [(got.method, got.query) for got in server.got] == [
+        ("POST", []),
+        ("GET", [("wait", "30000ms")]),
+        ("GET", [("wait", "30000ms")]),
+    ]
+
+
+def test_after_a_wait_the_exit_code_says_how_it_ended(server: Answers) -> None:
+    failed = {"id": "0-1", "status": "failed", "outcome": "failed", "error": ERROR}
+    undone = {"id": "0-1", "status": "completed", "outcome": "compensated", "error": ERROR}
+    for ended, code, said in ((failed, 1, "failed"), (undone, 0, "completed (compensated)")):
+        server.answer(RUNNING, status=201).answer(ended)
+        out, err = run("start", "order", "--wait", "5s", code=code)
+        assert out.startswith(f"0-1 is {said}.")
+        assert err == "Error: CardError: declined\n"
+        server.answer(ended)
+        out, _ = run("show", "0-1", "--wait", "5s", code=code)
+        assert "CardError: declined" in out
+    server.answer(RUNNING, status=201).answer(failed)
+    out, err = run("start", "order", "--wait", "5s", "--json", code=1)
+    assert (json.loads(out), err) == (failed, "")
+
+
+def test_what_goes_on_after_a_wait_is_three(server: Answers) -> None:
+    server.answer(RUNNING, status=201).answer(RUNNING).answer(RUNNING)
+    out, _ = run("start", "order", "--wait", "0s", code=3)
+    assert out.startswith("0-1 is running.")
+    server.answer(RUNNING).answer(RUNNING | {"history": []})
+    out, _ = run("show", "0-1", "--wait", "0s", "--history", "--json", code=3)
+    assert "history" in json.loads(out)
+    server.answer(RUNNING)
+    run("show", "0-1")  # without --wait it was only asked how it stands
+
+
+def test_a_wait_that_breaks_says_what_it_waited_for(server: Answers) -> None:
+    server.answer(RUNNING, status=201).cut().cut()
+    _, err = run("start", "order", "--wait", "5s", code=1)
+    assert err.startswith("Error: 0-1 is there, but waiting for it failed: ")
+
+
+def test_the_exit_codes_of_a_wait_are_in_its_help() -> None:
+    for name in ("start", "show"):
+        words = " ".join(run(name, "--help")[0].split())
+        assert "0 when it has completed, 1 when it has failed, 3 when it goes on" in words
 
 
 def test_list_is_a_table_for_people_and_the_wire_for_programs(server: Answers) -> None:
@@ -124,6 +198,10 @@ def test_list_is_a_table_for_people_and_the_wire_for_programs(server: Answers) -
     assert server.got[0].query == [("status", "waiting"), ("status", "running")]
     out, _ = run("list", "--json")
     assert json.loads(out) == {"instances": [view], "next": "c2"}
+    server.answer({"instances": [], "next": None, "position": 8})
+    out, _ = run("list", "--min-position", "7", "--json")
+    assert json.loads(out)["position"] == 8
+    assert server.got[2].query == [("minPosition", "7")]
 
 
 def test_all_follows_every_page(server: Answers) -> None:
@@ -148,7 +226,7 @@ def test_show_reads_now_and_the_past(server: Answers) -> None:
     server.answer({"id": "0-1", "status": "running", "data": {"a": 1}, "history": history})
     out, _ = run("show", "0-1", "--history")
     assert "charge#1" in out
-    assert "E no" in out
+    assert "E: no" in out
     assert '"a": 1' in out
     server.answer({"id": "0-1", "version": 3}).answer({"id": "0-1"})
     run("show", "0-1", "--version", "3", "--json")
@@ -158,6 +236,27 @@ def test_show_reads_now_and_the_past(server: Answers) -> None:
         ("/v1/instances/0-1/state", [("version", "3")]),
         ("/v1/instances/0-1/state", [("at", "2026-01-01T00:00:00Z")]),
     ]
+
+
+def test_show_tells_what_it_waits_for_and_what_went_wrong(server: Answers) -> None:
+    """In the wire's own shape, as the server really sends it."""
+    view: dict[str, Any] = {"id": "0-1", "definitionName": "booking", "definitionVersion": "1"}
+    view |= {"status": "waiting", "waitingFor": ["manual_resolution", "timer"]}
+    view["lastError"] = {"step": "pay", "message": "the bank sleeps", "code": "BankError", "timestamp": "…"}
+    view |= {"error": ERROR, "labels": {"tier": "gold"}, "standing": ["book#1"]}
+    server.answer(view)
+    lines = [line.strip() for line in run("show", "0-1")[0].splitlines()]
+    shown = dict(line.split("  ", 1) for line in lines)
+    assert {title: text.strip() for title, text in shown.items()} == {
+        "id": "0-1",
+        "definition": "booking 1",
+        "status": "waiting",
+        "waiting for": "manual_resolution, timer",
+        "labels": "tier=gold",
+        "last error": "pay: BankError: the bank sleeps",
+        "error": "CardError: declined",
+        "not undone": "book#1",
+    }
 
 
 def test_history_and_transitions_are_timelines(server: Answers) -> None:
@@ -173,7 +272,7 @@ def test_history_and_transitions_are_timelines(server: Answers) -> None:
     assert run("transitions", "0-1")[0] == "No transitions.\n"
 
 
-@pytest.mark.parametrize("act", ["cancel", "terminate", "pause", "resume", "retry", "skip", "resolve"])
+@pytest.mark.parametrize("act", ACTS)
 def test_acts_send_reason_and_actor(server: Answers, act: str) -> None:
     server.answer({"status": "running"})
     out, _ = run(act, "0-1", "--reason", "because", "--actor", "ada")
@@ -181,6 +280,33 @@ def test_acts_send_reason_and_actor(server: Answers, act: str) -> None:
     assert (got.path, got.body) == (f"/v1/instances/0-1/{act}", {"reason": "because"})
     assert got.headers["Tenuto-Actor"] == "ada"
     assert "0-1 is running" in out
+
+
+@pytest.mark.parametrize("act", ["retry", "skip", "resolve", "give-up", "fail"])
+def test_acts_on_a_step_can_name_it(server: Answers, act: str) -> None:
+    server.answer({"status": "running"})
+    out, _ = run(act, "0-1", "--reason", "because", "--execution", "pay#1", "--json")
+    assert server.got[0].body == {"reason": "because", "execution": "pay#1"}
+    assert json.loads(out) == {"status": "running"}
+
+
+def test_data_is_changed_and_an_alert_acknowledged(server: Answers) -> None:
+    server.answer({"status": "waiting"}).answer({"status": "waiting"})
+    run("data", "0-1", "--data", '{"city": "Bologna"}', "--reason", "moved")
+    out, _ = run("acknowledge", "0-1", "ship#1/failed", "--reason", "seen")
+    assert out == "acknowledge: ship#1/failed of 0-1.\n"
+    assert [(got.path, got.body) for got in server.got] == [
+        ("/v1/instances/0-1/data", {"reason": "moved", "data": {"city": "Bologna"}}),
+        ("/v1/alerts/0-1/ship%231/failed/acknowledge", {"reason": "seen"}),
+    ]
+
+
+def test_an_undo_plan_is_a_table_for_people(server: Answers) -> None:
+    plan = {"steps": [{"undoStep": "refund", "execution": "charge#1", "output": {"id": 7}}], "version": 9}
+    server.answer(plan).answer(plan).answer({"steps": [], "version": 9})
+    assert re.search(r'refund +charge#1 +\{"id": 7\}', run("undo-plan", "0-1")[0])
+    assert json.loads(run("undo-plan", "0-1", "--json")[0]) == plan
+    assert run("undo-plan", "0-1")[0] == "Nothing of 0-1 would be undone.\n"
 
 
 def test_signals_go_to_an_instance_or_to_a_key(server: Answers) -> None:
@@ -224,13 +350,14 @@ def test_a_refused_definition_prints_its_findings_and_fails(server: Answers, tmp
     file.write_text("name: order\nsteps: []\n", encoding="utf-8")
     finding = {"code": "E3", "severity": "error", "message": "unknown step 'x'", "line": 2, "column": 1}
     for _ in range(2):
-        server.problem(422, "The definition was refused: 1 error", findings=[finding])
+        server.problem(422, f"The definition was refused: {file}:2:1: unknown step 'x'", findings=[finding])
     out, err = run("deploy", str(file), code=1)
     assert out == ""
     assert err.splitlines() == [
         f"{file}:2:1: error E3: unknown step 'x'",
-        "Error: The definition was refused: 1 error",
+        f"Error: {file} is refused: 1 error",
     ]
+    assert server.got[0].query == [("source", str(file))]
     _, err = run("deploy", str(file), "--json", code=1)
     assert json.loads(err)["findings"] == [finding]
 
@@ -267,6 +394,8 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
         ["start", "order", "--label", "x"],
         ["show", "0-1", "--at", "x", "--version", "1"],
         ["show", "0-1", "--history", "--version", "1"],
+        ["show", "0-1", "--wait", "5s", "--version", "1"],
+        ["start", "order", "--wait", "soon"],
         ["unheard-of"],
     ],
 )

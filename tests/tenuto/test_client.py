@@ -49,6 +49,31 @@ def free_port() -> int:
         return port
 
 
+# --- whom it asks
+
+
+def test_the_environment_names_the_server_and_the_actor(
+    server: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TENUTO_SERVER", f"{server.url}/")
+    monkeypatch.setenv("TENUTO_ACTOR", "grace")
+    server.answer().answer()
+    with Client() as client:
+        assert client.base_url == server.url
+        client.health()
+    with Client("http://127.0.0.1:9", actor="ada") as client:
+        assert client.base_url == "http://127.0.0.1:9"
+    with Client(actor="ada") as client:
+        client.health()
+    assert [got.headers["Tenuto-Actor"] for got in server.got] == ["grace", "ada"]
+
+
+async def test_without_any_the_server_is_the_one_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TENUTO_SERVER", raising=False)
+    async with AsyncClient() as client:
+        assert client.base_url == "http://127.0.0.1:8080"
+
+
 # --- what is sent
 
 
@@ -68,6 +93,15 @@ def test_start_sends_only_what_was_given_and_always_an_idempotency_key(
     }
     assert len(got.headers["Idempotency-Key"]) == 32
     assert got.headers["Tenuto-Actor"] == "ada"
+
+
+def test_a_list_can_be_as_fresh_as_a_start(client: Client, server: Answers) -> None:
+    server.answer({"id": "0-1"}, status=201, headers={"Tenuto-Position": "4711"})
+    server.answer({"instances": [], "next": None, "position": 4712})
+    started = client.start("order")
+    page = client.list(min_position=started["position"])
+    assert server.got[1].query == [("minPosition", "4711")]
+    assert page.position == 4712
 
 
 def test_start_can_wait_and_begin_later(client: Client, server: Answers) -> None:
@@ -145,6 +179,15 @@ def test_signals_have_an_id_of_their_own_unless_given(client: Client, server: An
     assert second.body == {"correlationId": "o-1", "signalId": "s1", "payload": {}}
 
 
+def test_an_alert_is_acknowledged_and_a_plan_is_read(client: Client, server: Answers) -> None:
+    server.answer({"status": "running"}).answer({"steps": [{"undoStep": "refund"}], "version": 7})
+    client.acknowledge("0-1", "ship#1/failed", "seen")
+    assert client.undo_plan("0-1")["steps"][0]["undoStep"] == "refund"
+    assert server.got[0].path == "/v1/alerts/0-1/ship%231/failed/acknowledge"
+    assert server.got[0].body == {"reason": "seen"}
+    assert server.got[1].path == "/v1/instances/0-1/undo-plan"
+
+
 def test_acts_carry_their_reason(client: Client, server: Answers) -> None:
     for _ in range(4):
         server.answer({"status": "running"})
@@ -170,12 +213,27 @@ def test_deploy_takes_a_file_its_text_its_data_or_a_builder(
         server.answer({"name": "order", "version": "1"}, status=201)
         assert client.deploy(source, dry_run=True)["version"] == "1"
     assert {(got.method, got.path) for got in server.got} == {("PUT", "/v1/definitions/order")}
-    assert {tuple(got.query) for got in server.got} == {(("dryRun", "true"),)}
+    dry = ("dryRun", "true")
+    assert [got.query for got in server.got[:2]] == [[dry, ("source", str(file))]] * 2
+    assert [got.query for got in server.got[2:]] == [[dry]] * 3
     assert [got.headers["Content-Type"] for got in server.got] == ["application/yaml"] * 3 + [
         "application/json"
     ] * 2
     assert [got.text for got in server.got[:3]] == [text] * 3
     assert server.got[4].body == {"name": "order", "version": "1", "steps": []}
+
+
+def test_a_place_longer_than_the_server_takes_keeps_its_end(
+    client: Client, server: Answers, tmp_path: Path
+) -> None:
+    folder = tmp_path.joinpath(*["deep" * 20] * 7)
+    folder.mkdir(parents=True)
+    file = folder / "order.yaml"
+    file.write_text("name: order\n", encoding="utf-8")
+    server.answer()
+    client.deploy(file)
+    ((_, place),) = server.got[0].query
+    assert (len(place), place[-10:]) == (500, "order.yaml")
 
 
 def test_deploy_without_a_name_says_so(client: Client) -> None:

@@ -77,6 +77,13 @@ async def test_a_worker_serves_the_queues_of_its_activities(server: TaskServer) 
     assert server.outputs["t1"] is None
 
 
+async def test_the_environment_names_the_server(server: TaskServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENUTO_SERVER", server.url)
+    await server.give("double", {"n": 2})
+    async with tenuto.Worker(activities=[double]):
+        await server.until(lambda: "t1" in server.outputs)
+
+
 async def test_sync_activities_run_beside_each_other_in_threads(server: TaskServer) -> None:
     together = threading.Barrier(3, timeout=10)
 

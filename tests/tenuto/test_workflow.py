@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from ruamel.yaml import YAML
 
+from domain.definition.fields import Model
+from domain.definition.fields import RetryPolicy as RetryPolicyModel
+from domain.definition.model import DeadlineModel, DefinitionModel, ErrorHandlerModel, SignalModel
+from domain.definition.parse import read_definition
+from domain.steps import KINDS, AnyStep
 from tenuto import activity, workflow
 from tenuto.workflow import (
     Deadline,
     ErrorHandler,
     RetryPolicy,
     Signal,
-    child,
     compensate,
     decision,
     each,
     fail,
     on,
     otherwise,
+    parallel,
     succeed,
     task,
     wait,
@@ -77,6 +84,7 @@ def order() -> workflow.Workflow:
     head = workflow.define(
         "order",
         version="1",
+        description="An order, from the charge to the confirmation",
         timeout="48h",
         labels={"tier": "$.input.customerTier"},
         input_schema={
@@ -125,7 +133,12 @@ def _early_steps(head: workflow.Workflow) -> workflow.Workflow:
             compensate_with="refund",
             next="isPaidFor",
         )
-        .decision("isPaidFor", on("$.payment.status == 'declined'", "declined"), otherwise("reserve"))
+        .decision(
+            "isPaidFor",
+            on("$.payment.status == 'declined'", "declined"),
+            otherwise("reserve"),
+            business_status="checking_payment",
+        )
         .task(
             "reserve",
             action="http:inventory/reserve",
@@ -151,7 +164,13 @@ def _early_steps(head: workflow.Workflow) -> workflow.Workflow:
         .decision("isApproved", on("$.approval.decision == 'approved'", "prepare"), otherwise("rejected"))
         .compensate("approvalTimedOut", reason="Approval timeout", outcome="cancelled")
         .compensate("rejected", reason="Order rejected by approver", outcome="cancelled")
-        .compensate("askAgain", to="stocked", reason="Warehouse closed", next="approval")
+        .compensate(
+            "askAgain",
+            to="stocked",
+            reason="Warehouse closed",
+            business_status="asking_again",
+            next="approval",
+        )
     )
 
 
@@ -164,12 +183,14 @@ def _late_steps(stem: workflow.Workflow) -> workflow.Workflow:
         timeout="30s",
         retry_policy=RetryPolicy(max_attempts=2),
     )
-    invoice = child(
+    invoice = task(
         "invoice",
-        "invoice",
+        action="http:invoices/create",
+        read_only=True,
+        timeout="10s",
+        alert_after="5s",
         input={"orderId": "$.input.orderId", "payment": "$.payment"},
         output={"invoice": "$"},
-        on_parent_close="cancel",
     )
     urgent = "$.deadlines.shipBy.remainingMs < 3600000"
     left = {"$subtract": ["$.deadlines.shipBy.remainingMs", {"$ms": "30m"}]}
@@ -219,6 +240,7 @@ def _last_steps(stem: workflow.Workflow) -> workflow.Workflow:
         )
         .succeed(
             "done",
+            business_status="delivered",
             result={
                 "orderId": "$.input.orderId",
                 "status": "completed",
@@ -227,7 +249,12 @@ def _last_steps(stem: workflow.Workflow) -> workflow.Workflow:
                 "trackingNumber": "$.shipping.trackingNumber",
             },
         )
-        .fail("declined", error={"type": "PaymentDeclinedError", "message": "$.payment.declineReason"})
+        .fail(
+            "declined",
+            error={"type": "PaymentDeclinedError", "message": "$.payment.declineReason"},
+            business_status="payment_declined",
+            result={"orderId": "$.input.orderId", "status": "declined"},
+        )
     )
 
 
@@ -306,6 +333,63 @@ def test_a_deadline_may_count_from_the_start() -> None:
         "within": "1h",
         "reach": {"step": "ship"},
     }
+
+
+BUILDERS: dict[str, Callable[..., workflow.Step]] = {
+    "task": task,
+    "decision": decision,
+    "parallel": parallel,
+    "map": each,
+    "wait": wait,
+    "compensate": compensate,
+    "succeed": succeed,
+    "fail": fail,
+}
+MODELS: dict[str, type[Model]] = {
+    get_args(model.model_fields["type"].annotation)[0]: model for model in get_args(get_args(AnyStep)[0])
+}
+KEYWORDS = {
+    "parallel": workflow.ParallelFields,
+    "map": workflow.EachFields,
+    "task": workflow.TaskFields,
+    "wait": workflow.WaitFields,
+    "compensate": workflow.CompensateFields,
+}
+OTHERS: list[tuple[type[Model], Any]] = [
+    (RetryPolicyModel, RetryPolicy),
+    (DeadlineModel, Deadline),
+    (SignalModel, Signal),
+    (ErrorHandlerModel, ErrorHandler),
+]
+
+
+def spelt(model: type[Model]) -> set[str]:
+    return {field.alias or name for name, field in model.model_fields.items()}
+
+
+def camel(names: set[str]) -> set[str]:
+    return {workflow._camel(name) for name in names}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_builder_takes_exactly_the_fields_that_its_step_has(kind: str) -> None:
+    given = set(inspect.signature(BUILDERS[kind]).parameters) - {"fields", "step_id", "transitions"}
+    if kind in KEYWORDS:
+        given |= set(KEYWORDS[kind].__annotations__)
+    implied = {"id", "type", "next"} if kind == "decision" else {"id", "type"}
+    assert camel(given) | implied == spelt(MODELS[kind])
+
+
+def test_the_other_builders_take_exactly_the_fields_of_the_language() -> None:
+    assert camel(set(workflow.DefinitionFields.__annotations__)) | {"name", "version", "steps"} == spelt(
+        DefinitionModel
+    )
+    for model, builder in OTHERS:
+        assert camel(set(inspect.signature(builder).parameters)) == spelt(model)
+
+
+def test_the_whole_language_deploys_without_findings() -> None:
+    assert read_definition(order().to_yaml()).findings == []
 
 
 def test_misspelt_fields_are_refused() -> None:

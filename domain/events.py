@@ -206,15 +206,23 @@ class SignalHandled(Event):
 
 
 class ScopeOpened(Event):
-    """Its blocks, by name or index, run at once."""
+    """Its blocks run at once: `blocks` are the names of branches (parallel), or the items themselves (map)."""
 
     execution: str
     step: str
-    blocks: list[str]
+    blocks: list[Json]
+
+
+class BlockEnded(Event):
+    """A `succeed` step ended the block of one item; `output` is its result. Other blocks end with their last step."""
+
+    execution: str
+    block: str
+    output: Json = None
 
 
 class BlockFailed(Event):
-    """One block has failed for good, and the scope waits for others."""
+    """One block, by name or index, has failed for good, and the scope waits for others."""
 
     execution: str
     block: str

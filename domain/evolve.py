@@ -12,8 +12,18 @@ from typing import Any
 from domain import events as e
 from domain.digest import digest
 from domain.errors import CorruptHistoryError
-from domain.executing import attempted, closed, completed, opened, reopened
-from domain.paths import SLOW, path_of, visit_of
+from domain.executing import (
+    attempted,
+    block_begun,
+    closed,
+    completed,
+    opened,
+    put_out,
+    reopened,
+    scope_in,
+    visited,
+)
+from domain.paths import SLOW, blocks_of
 from domain.state import (
     Attempted,
     BufferedSignal,
@@ -97,11 +107,17 @@ def _step_scheduled(state: State, event: e.StepScheduled) -> None:
             compensate_with=event.compensate_with,
             undoes=event.undoes,
         )
-        opened(state, event.execution, event.step)
+        if event.compensate_with is not None:
+            for scope, index in blocks_of(event.execution):
+                work.item, work.index = scope_in(state, scope).blocks[int(index)], int(index)
+                break
+        opened(state, event.execution)
     else:
         work = attempted(before).work
         if event.input is not None:
             work.input = event.input  # An operator has changed the data it is made of.
+    if not isinstance(before, Queued | Running):
+        state.active += 1
     assert state.now is not None
     state.open[event.execution] = Queued(
         work=work,
@@ -138,7 +154,7 @@ def _step_progressed(state: State, event: e.StepProgressed) -> None:
 def _step_completed(state: State, event: e.StepCompleted) -> None:
     work = closed(state, event.execution, accepted=event.attempt)
     completed(state, event.execution, work, event.output)
-    state.data.update(event.data or {})
+    put_out(state, event.execution, event.output, event.data)
 
 
 def _step_failed(state: State, event: e.StepFailed) -> None:
@@ -183,14 +199,14 @@ def _result_ignored(state: State, event: e.ResultIgnored) -> None:
 
 
 def _decision_made(state: State, event: e.DecisionMade) -> None:
-    state.visits[path_of(event.execution)] = visit_of(event.execution)
+    visited(state, event.execution)
 
 
 # Waits and signals -----------------------------------------------------------
 
 
 def _wait_started(state: State, event: e.WaitStarted) -> None:
-    opened(state, event.execution, event.step)
+    opened(state, event.execution)
     if state.failing is not None and event.signal is None and event.until is None:
         reopened(state, event.execution)  # It waits for a person.
         return
@@ -201,7 +217,7 @@ def _wait_started(state: State, event: e.WaitStarted) -> None:
 
 def _wait_ended(state: State, event: e.WaitEnded) -> None:
     closed(state, event.execution)
-    state.data.update(event.data or {})
+    put_out(state, event.execution, event.data, event.data)
     if event.signal_id is not None:
         _consume(state, event.signal_id)
 
@@ -224,19 +240,25 @@ def _consume(state: State, signal_id: str) -> None:
 
 
 def _scope_opened(state: State, event: e.ScopeOpened) -> None:
-    opened(state, event.execution, event.step)
+    opened(state, event.execution)
     state.open[event.execution] = Scope(step=event.step, blocks=event.blocks)
 
 
+def _block_ended(state: State, event: e.BlockEnded) -> None:
+    scope = scope_in(state, event.execution)
+    block_begun(scope, event.block)
+    scope.outputs[event.block] = event.output
+
+
 def _block_failed(state: State, event: e.BlockFailed) -> None:
-    scope = state.open[event.execution]
-    assert isinstance(scope, Scope)
+    scope = scope_in(state, event.execution)
+    block_begun(scope, event.block)
     scope.failed[event.block] = event.error
 
 
 def _scope_closed(state: State, event: e.ScopeClosed) -> None:
     closed(state, event.execution)
-    state.data.update(event.data or {})
+    put_out(state, event.execution, event.data, event.data)
 
 
 def _savepoint_reached(state: State, event: e.SavepointReached) -> None:
@@ -248,7 +270,7 @@ def _savepoint_reached(state: State, event: e.SavepointReached) -> None:
 
 def _compensation_started(state: State, event: e.CompensationStarted) -> None:
     if "#" in event.trigger:
-        state.visits[path_of(event.trigger)] = visit_of(event.trigger)
+        visited(state, event.trigger)
     state.rollback = Rollback(
         trigger=event.trigger,
         reason=event.reason or "",
@@ -333,6 +355,7 @@ def _step_retried(state: State, event: e.StepRetried) -> None:
 
 def _step_skipped(state: State, event: e.StepSkipped) -> None:
     closed(state, event.execution)
+    put_out(state, event.execution, None, None)
 
 
 def _step_resolved(state: State, event: e.StepResolved) -> None:
@@ -341,7 +364,7 @@ def _step_resolved(state: State, event: e.StepResolved) -> None:
     if stuck.work.undoes is not None:
         _undone(state, stuck.work.undoes)
     completed(state, event.execution, stuck.work, event.output)
-    state.data.update(event.data or {})
+    put_out(state, event.execution, event.output, event.data)
 
 
 def _data_changed(state: State, event: e.DataChanged) -> None:
@@ -369,6 +392,7 @@ APPLIERS: dict[type[e.Event], Callable[[State, Any], None]] = {
     e.SignalReceived: _signal_received,
     e.SignalHandled: _signal_handled,
     e.ScopeOpened: _scope_opened,
+    e.BlockEnded: _block_ended,
     e.BlockFailed: _block_failed,
     e.ScopeClosed: _scope_closed,
     e.SavepointReached: _savepoint_reached,

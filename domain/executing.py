@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from domain.events import Json
-from domain.paths import UNDO, index_of, path_of, scope_of, visit_of
-from domain.state import Attempted, Closed, Execution, Scope, State, Undoable, Work, step_of
+from domain.paths import UNDO, blocks_of, index_of, path_of, scope_of, visit_of
+from domain.state import Attempted, Closed, Execution, Queued, Running, Scope, State, Undoable, Work
 
 
 def attempted(execution: Execution) -> Attempted:
@@ -13,15 +13,39 @@ def attempted(execution: Execution) -> Attempted:
     return execution
 
 
-def opened(state: State, execution: str, step: str) -> None:
+def scope_in(state: State, execution: str) -> Scope:
+    """The scope of this name."""
+    scope = state.open[execution]
+    assert isinstance(scope, Scope)
+    return scope
+
+
+def visits_in(state: State, scope: str) -> dict[str, int]:
+    """How often each step directly in the scope was visited. It goes when the scope does: its next visit has other paths."""
+    return scope_in(state, scope).visits if scope else state.visits
+
+
+def visited(state: State, execution: str) -> None:
+    """A visit begins, and with the first one in it the block of an item."""
+    scope, index = scope_of(execution), index_of(execution)
+    visits_in(state, scope)[path_of(execution)] = visit_of(execution)
+    if index is not None:
+        block_begun(scope_in(state, scope), index)
+
+
+def block_begun(scope: Scope, block: str) -> None:
+    """Its block has; those of the items before it have, too. A branch, which no number names, was never waited for."""
+    if block.isdecimal():
+        scope.begun = max(scope.begun, int(block) + 1)
+
+
+def opened(state: State, execution: str) -> None:
     """A new visit begins; its scope has one more open execution. Undos are no visits."""
     if execution.endswith(UNDO):
         return
-    state.visits[path_of(execution)] = visit_of(execution)
-    scope = state.open.get(scope_of(execution))
-    if isinstance(scope, Scope):
-        block = index_of(execution) or step
-        scope.open[block] = scope.open.get(block, 0) + 1
+    visited(state, execution)
+    if scope := scope_of(execution):
+        scope_in(state, scope).open[execution] = None
 
 
 def reopened(state: State, execution: str) -> None:
@@ -35,12 +59,10 @@ def reopened(state: State, execution: str) -> None:
 def closed(state: State, execution: str, *, accepted: int = 0) -> Work | None:
     """Takes it off the open ones, and remembers of it only what a late result would ask for."""
     before = state.open.pop(execution)
-    scope = state.open.get(scope_of(execution))
-    if isinstance(scope, Scope):
-        block = index_of(execution) or step_of(before)
-        scope.open[block] -= 1
-        if not scope.open[block]:
-            del scope.open[block]
+    if scope := scope_of(execution):
+        del scope_in(state, scope).open[execution]
+    if isinstance(before, Queued | Running):
+        state.active -= 1
     if not isinstance(before, Attempted):
         return None
     work = before.work
@@ -68,4 +90,22 @@ def completed(state: State, execution: str, work: Work | None, output: Json) -> 
             version=state.version,
             input=work.input,
             output=output,
+            item=work.item,
+            index=work.index,
         )
+
+
+def put_out(state: State, execution: str, output: Json, data: dict[str, Json] | None) -> None:
+    """It ended well: `data` is for the steps that can see it, `output` is what its block has come to if it ends here."""
+    index = index_of(execution)
+    if index is not None:
+        scope_in(state, scope_of(execution)).outputs[index] = output
+    if data:
+        _data_around(state, execution).update(data)
+
+
+def _data_around(state: State, execution: str) -> dict[str, Json]:
+    """The data of the innermost block of a map that it runs in, or the instance's."""
+    for scope, index in blocks_of(execution):
+        return scope_in(state, scope).data.setdefault(index, {})
+    return state.data

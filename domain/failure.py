@@ -59,7 +59,7 @@ def schedule_again(turn: Turn, step: Task, execution: str, open: Attempted, due_
     One that an operator tries again also gets its input from the data as it is now.
     """
     undoes, by_operator = open.work.undoes, isinstance(open, Stuck)
-    scope = turn.view() if undoes is None else turn.view(undo=rollback.as_seen(turn, undoes))
+    scope = turn.view(execution, **({} if undoes is None else rollback.as_seen(turn, undoes)))
     try:
         event = step.attempt(
             turn,

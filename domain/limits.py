@@ -21,6 +21,8 @@ MAX_INTEGER: Final = 2**63 - 1
 # Definitions.
 MAX_DEFINITION_BYTES: Final = 1024 * KIB
 MAX_DURATION_MS: Final = 3650 * 24 * 60 * 60 * 1000
+# Of one map. They all begin in one command unless `maxConcurrency` says otherwise.
+MAX_ITEMS: Final = 10_000
 
 # Expressions: they run inside the engine's loop, so their worst case is bounded when they are compiled.
 MAX_EXPRESSION_LENGTH: Final = 2000

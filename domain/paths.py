@@ -10,6 +10,8 @@ Step ids hold letters, digits, `_` and `-` only, so the separators never clash.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 UNDO = "/undo"
 SLOW = "/slow"
 """Ends the id of an alert that says a step is slow; the rest is its execution."""
@@ -37,9 +39,20 @@ def scope_of(execution: str) -> str:
 
 
 def index_of(execution: str) -> str | None:
-    """The index of the block it runs in, when its scope is a map."""
+    """The index of the block it runs in, when its scope is a map; None for an undo, which runs in none."""
+    if execution.endswith(UNDO):
+        return None
     head, dot, _ = execution.rpartition(".")
     return head[head.rindex("[") + 1 : -1] if dot and head.endswith("]") else None
+
+
+def blocks_of(execution: str) -> Iterator[tuple[str, str]]:
+    """(scope, index) of every block of a map that it runs in, the innermost first."""
+    while "[" in execution:
+        scope, index = scope_of(execution), index_of(execution)
+        if index is not None:
+            yield scope, index
+        execution = scope
 
 
 def path_of(execution: str) -> str:

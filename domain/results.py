@@ -17,8 +17,9 @@ from domain.events import (
     StepProgressed,
     StepStarted,
 )
+from domain.executing import visits_in
 from domain.failure import attempt_failed
-from domain.paths import UNDO
+from domain.paths import UNDO, scope_of
 from domain.state import Attempted, Closed, Queued, Running
 from domain.steps.task import Task
 from domain.turn import Turn
@@ -173,8 +174,12 @@ def _closed(turn: Turn, execution: str) -> Closed:
 
 
 def _was_visited(turn: Turn, execution: str) -> bool:
+    """Of what ran inside a scope that is over, only the visit of the scope is still known."""
     path, _, visit = execution.rpartition("#")
-    return visit.isdecimal() and 0 < int(visit) <= turn.state.visits.get(path, 0)
+    scope = scope_of(execution)
+    if scope and scope not in turn.state.open:
+        return _was_visited(turn, scope)
+    return visit.isdecimal() and 0 < int(visit) <= visits_in(turn.state, scope).get(path, 0)
 
 
 def _undo_late_success(turn: Turn, execution: str) -> None:

@@ -49,7 +49,7 @@ def begin(
         executions = [*(late for late in _succeeded_late(turn) if late not in executions), *executions]
     turn.emit(CompensationStarted(trigger=trigger, reason=reason, executions=executions, error=error))
     if final:
-        turn.cancel_inside("", reason)
+        turn.cancel_everything(reason)
         turn.settle()
     advance(turn)
 
@@ -71,10 +71,10 @@ def _succeeded_late(turn: Turn) -> list[str]:
 def advance(turn: Turn) -> None:
     """Undoes the next one; with none left to undo or to wait for, the rollback is over."""
     while (rollback := turn.state.rollback) is not None:
-        undos = {execution: turn.state.open.get(undo_of(execution)) for execution in rollback.pending}
-        if any(isinstance(undo, Queued | Running) for undo in undos.values()):
+        if _is_under_way(turn, rollback):
             return
-        untouched = next((execution for execution, undo in undos.items() if undo is None), None)
+        open = turn.state.open
+        untouched = next((one for one in rollback.pending if undo_of(one) not in open), None)
         if untouched is not None:
             schedule_undo(turn, turn.state.undo[untouched])
         elif not rollback.pending:
@@ -83,22 +83,33 @@ def advance(turn: Turn) -> None:
             return  # Those left have failed, and wait for an operator.
 
 
+def _is_under_way(turn: Turn, rollback: Rollback) -> bool:
+    """Few are open while much may be pending, and what is under way stands near its head."""
+    return any(
+        isinstance(open, Queued | Running)
+        and open.work.undoes is not None
+        and open.work.undoes in rollback.pending
+        for open in turn.state.open.values()
+    )
+
+
 def schedule_undo(turn: Turn, entry: Undoable) -> None:
     step = turn.program.steps[entry.undo_step]
     assert isinstance(step, Task)
-    step.schedule(turn, undo_of(entry.execution), undo=as_seen(turn, entry.execution))
+    step.schedule(turn, undo_of(entry.execution), **as_seen(turn, entry.execution))
 
 
 def as_seen(turn: Turn, execution: str) -> dict[str, Json]:
-    """What the undo of an execution sees as `$.undo`: its step's own input and output, and the reason."""
+    """What the undo of an execution sees besides the instance's data: `$.undo`, and the item that it was done for."""
     entry, rollback = turn.state.undo[execution], turn.state.rollback
-    return {
+    undo = {
         "step": entry.step,
         "execution": entry.execution,
         "input": entry.input,
         "output": entry.output,
         "reason": AFTER_THE_END if rollback is None else rollback.reason,
     }
+    return {"undo": undo} if entry.index is None else {"undo": undo, "item": entry.item, "index": entry.index}
 
 
 def undo_failed(turn: Turn, execution: str, undoes: str, error: StepError, *, retry_count: int) -> None:

@@ -14,7 +14,7 @@ from msgspec import Struct, field
 from domain.calls import StepError
 from domain.events import Escalation, Json, Outcome, Parent, Status, Timeouts
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 """Of the shape below. A snapshot of another version is discarded."""
 
 
@@ -39,6 +39,8 @@ class Work(Struct, rename="camel", omit_defaults=True, kw_only=True):
     progress: Json = None
     reported: list[int] = field(default_factory=list)  # Attempts whose failure or late result is on record.
     late_success: LateSuccess | None = None
+    item: Json = None  # Of the map's block that it runs in, for its undo.
+    index: int | None = None
 
 
 class Queued(Struct, tag="queued", rename="camel", omit_defaults=True, kw_only=True):
@@ -98,16 +100,21 @@ class Waiting(Struct, tag="waiting", rename="camel", omit_defaults=True, kw_only
 
 
 class Scope(Struct, tag="scope", rename="camel", omit_defaults=True, kw_only=True):
-    """Blocks run at once inside it: named (parallel) or indexed (map).
+    """Blocks run at once inside it: named (parallel), or one for each item (map).
 
-    `open` counts the open executions by map index, or else by step id: the definition knows a step's block, the
-    state does not need to. A block without any, that has not failed, is done.
+    A block is at one step at a time, so it is under way while it has an execution in `open` (or a step about to be
+    entered, while a command is being decided). One that is not, has begun and has not failed, is done.
     """
 
     step: str
-    blocks: list[str]
-    open: dict[str, int] = field(default_factory=dict)
-    failed: dict[str, StepError] = field(default_factory=dict)  # By block.
+    blocks: list[Json]  # The names, or the items.
+    open: dict[str, None] = field(default_factory=dict)  # The executions directly inside, as an ordered set.
+    visits: dict[str, int] = field(default_factory=dict)  # Of the steps directly inside, by path.
+    failed: dict[str, StepError] = field(default_factory=dict)  # By block: its name, or its index.
+    # Of a map only, the last two by index.
+    begun: int = 0  # So many of the blocks, which begin in order.
+    data: dict[str, dict[str, Json]] = field(default_factory=dict)  # What its steps set, for them alone.
+    outputs: dict[str, Json] = field(default_factory=dict)  # What its latest step put out.
 
 
 Attempted = Queued | Running | Stuck
@@ -136,6 +143,8 @@ class Undoable(Struct, rename="camel", omit_defaults=True, kw_only=True, frozen=
     version: int
     input: Json = None
     output: Json = None
+    item: Json = None
+    index: int | None = None
 
 
 class Rollback(Struct, rename="camel", omit_defaults=True, kw_only=True):
@@ -201,7 +210,8 @@ class State(Struct, rename="camel", omit_defaults=True, kw_only=True):
     last_error: LastError | None = None
     failing: Stuck | None = None  # What failed for good in the command being folded.
     open: dict[str, Execution] = field(default_factory=dict)
-    visits: dict[str, int] = field(default_factory=dict)
+    active: int = 0  # How many of those are attempts queued or running.
+    visits: dict[str, int] = field(default_factory=dict)  # Of the steps outside scopes, by path.
     closed: dict[str, Closed] = field(default_factory=dict)
     undo: dict[str, Undoable] = field(default_factory=dict)  # In order of completion.
     savepoints: dict[str, int] = field(default_factory=dict)  # Name → version at which it was reached.

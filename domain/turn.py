@@ -6,13 +6,14 @@ follows from a failure stands in `failure.py`, undoing in `rollback.py`; what a 
 
 from __future__ import annotations
 
-from collections import ChainMap, deque
-from collections.abc import Mapping
+from collections import ChainMap, Counter
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from domain import deadlines, failure, rollback
+from domain.agenda import Agenda, Entry
 from domain.calls import StepError
-from domain.errors import EndlessLoopError, TenutoError
+from domain.errors import EndlessLoopError, LimitExceededError, TenutoError
 from domain.events import (
     BusinessStatusChanged,
     DecisionMade,
@@ -25,10 +26,11 @@ from domain.events import (
     StepCancelled,
 )
 from domain.evolve import evolve
-from domain.paths import UNDO, child_path, index_of, is_within, scope_of
-from domain.state import Queued, Running, Scope, State, Stuck, Waiting
+from domain.executing import scope_in, visits_in
+from domain.paths import UNDO, blocks_of, child_path, index_of, scope_of
+from domain.state import Scope, State, Stuck, Waiting
 from domain.status import check_transition
-from domain.steps.parallel import Parallel
+from domain.steps.scope import ScopeStep
 from domain.times import MILLISECOND, rfc3339
 
 if TYPE_CHECKING:
@@ -37,15 +39,10 @@ if TYPE_CHECKING:
     from domain.steps.step import Step
 
 MAX_ENTRIES = 1_000
-"""Steps entered by one command. A definition that needs more loops without ever waiting for anything."""
+"""Steps entered by one command in one scope, or for one item. More of them loop without ever waiting for anything."""
 
-
-class Entry(NamedTuple):
-    """A step about to be entered, in a block of `scope`."""
-
-    step: str
-    scope: str = ""
-    item: str | None = None
+MAX_ENTRIES_IN_ALL = 100_000
+"""Steps entered by one command: maps inside maps multiply."""
 
 
 class Ending(NamedTuple):
@@ -67,9 +64,11 @@ class Turn:
 
     __slots__ = (
         "_entered",
+        "_entered_in_all",
         "_reserved",
         "agenda",
         "at",
+        "begun",
         "cause",
         "command",
         "ending",
@@ -85,11 +84,15 @@ class Turn:
         self.command = command
         self.at = command.at
         self.events: list[Event] = []
-        self.agenda: deque[Entry] = deque()
+        self.agenda = Agenda()
+        self.begun: dict[
+            str, int
+        ] = {}  # By map, where this command began some: its blocks, entered or about to be.
         self.ending: Ending | None = None
         self.failed_with: OwnResult | None = None
         self.cause = "there is work to do"
-        self._entered = 0
+        self._entered: Counter[tuple[str, str | None]] = Counter()
+        self._entered_in_all = 0
         self._reserved: dict[str, Json] | None = None
 
     def emit(self, event: Event) -> None:
@@ -106,19 +109,28 @@ class Turn:
         evolve(self.state, event)
         self._reserved = None  # `lastError`, `deadlines` and `compensation` may be others now.
 
-    def view(self, **local: Json) -> Mapping[str, Json]:
-        """What `$` is for expressions: the instance's data, and the reserved names that the definition uses."""
+    def view(self, execution: str = "", **local: Json) -> Mapping[str, Json]:
+        """What `$` is for the expressions of an execution: the reserved names that the definition uses, the data of
+        the items that it runs for, the innermost on top, and the instance's data."""
         if self._reserved is None:
             self._reserved = self._reserved_names()
-        if not local and not self._reserved:
+        if not local and not self._reserved and "[" not in execution:
             return self.state.data
-        return ChainMap(local, self._reserved, self.state.data)
+        return ChainMap(local, self._reserved, *self._of_items(execution), self.state.data)
+
+    def _of_items(self, execution: str) -> Iterator[dict[str, Json]]:
+        for depth, (scope, index) in enumerate(blocks_of(execution)):
+            found = self.scope(scope)
+            if depth == 0:
+                yield {"item": found.blocks[int(index)], "index": int(index)}
+            if index in found.data:
+                yield found.data[index]
 
     # Going on ------------------------------------------------------------------
 
     def enter(self, step: str, scope: str = "", index: str | None = None) -> None:
         """Enters `step` in its turn, after what is already on the agenda."""
-        self.agenda.append(Entry(step, scope, index))
+        self.agenda.add(Entry(step, scope, index))
 
     def enter_beside(self, execution: str, step: str) -> None:
         """Enters `step` in the same block as the execution."""
@@ -126,17 +138,16 @@ class Turn:
 
     def run(self) -> None:
         """Enters what is on the agenda, until there is nothing left or the instance has come to its end."""
-        while self.agenda and self.ending is None:
-            entry = self.agenda.popleft()
-            self._entered += 1
-            if self._entered > MAX_ENTRIES:
-                self._loops_for_ever(entry.step)
+        while self.ending is None and (entry := self.agenda.take()) is not None:
+            problem = self._too_many(entry)
+            if problem is not None:
+                self._give_up(entry.step, problem)
                 return
             step = self.program.steps[entry.step]
             path = child_path(entry.scope, entry.step, entry.item)
             if step.business_status is not None and step.business_status != self.state.business_status:
                 self.emit(BusinessStatusChanged(to=step.business_status))
-            step.enter(self, f"{path}#{self.state.visits.get(path, 0) + 1}")
+            step.enter(self, f"{path}#{visits_in(self.state, entry.scope).get(path, 0) + 1}")
         self.agenda.clear()
 
     def proceed(self, step: Step, execution: str) -> None:
@@ -153,7 +164,7 @@ class Turn:
 
     def _choose(self, step: Step, execution: str) -> None:
         assert isinstance(step.next, tuple)
-        view = self.view()
+        view = self.view(execution)
         for number, branch in enumerate(step.next):
             if branch.holds is None or branch.holds(view):
                 taken = None if branch.holds is None else number
@@ -169,8 +180,8 @@ class Turn:
         scope = scope_of(execution)
         while scope and self.scope_step(scope).id != goal:
             self.leave_scope(scope, f"going on with {target}")
-            scope = scope_of(scope)
-        self.enter(target, scope)
+            execution, scope = scope, scope_of(scope)
+        self.enter(target, scope, index_of(execution))
 
     # Ending badly ----------------------------------------------------------------
 
@@ -199,16 +210,17 @@ class Turn:
         self.emit(ScopeClosed(execution=scope))
 
     def cancel_inside(self, scope: str, reason: str) -> None:
-        """Cancels what is open inside a scope's execution (`""`: everything but undos), innermost first."""
-        self.agenda = deque(
-            entry
-            for entry in self.agenda
-            if scope and entry.scope != scope and not is_within(entry.scope, scope)
-        )
-        inside = (
-            (name for name in self.state.open if is_within(name, scope)) if scope else self.open_but_undos()
-        )
-        for execution in sorted(inside, key=lambda name: -name.count(".")):
+        """Cancels what is open inside a scope's execution, innermost first."""
+        self.agenda.drop(scope)
+        for execution in list(self.scope(scope).open):
+            if isinstance(self.state.open[execution], Scope):
+                self.cancel_inside(execution, reason)
+            self.emit(StepCancelled(execution=execution, reason=reason))
+
+    def cancel_everything(self, reason: str) -> None:
+        """Cancels what is open, but undos, innermost first."""
+        self.agenda.clear()
+        for execution in sorted(self.open_but_undos(), key=lambda name: -name.count(".")):
             self.emit(StepCancelled(execution=execution, reason=reason))
 
     def open_but_undos(self) -> list[str]:
@@ -232,9 +244,8 @@ class Turn:
         """The instance comes to its end; whatever is still open is cancelled. A step's own `result` goes first."""
         if result is None and outcome == "failed" and self.failed_with is not None:
             result = self.failed_with.value
-        for execution in list(self.state.open):
-            if execution in self.state.open:
-                self.emit(StepCancelled(execution=execution, reason=reason))
+        for execution in sorted(self.state.open, key=lambda name: -name.count(".")):
+            self.emit(StepCancelled(execution=execution, reason=reason))
         if result is None and outcome in self.program.results:
             try:
                 view = self.view(end={"reason": reason, "outcome": outcome})
@@ -245,14 +256,14 @@ class Turn:
 
     def settle(self) -> None:
         """Appends the change from the stored status to the one that the state implies, if they differ."""
-        status, reason = self._status()
+        status = self._status()
         stored = self.state.status
         if status == stored:
             return
+        reason = self._reason(status)
         if stored == "waiting" and status == "completed":
             self.emit(StatusChanged(from_status=stored, to="running", reason=self.cause))
             stored = "running"
-        reason = reason or self.cause  # An error may have come without a message.
         check_transition(stored, status, reason)
         self.say_business_status(status)
         change = StatusChanged(from_status=stored, to=status, reason=reason)
@@ -275,30 +286,62 @@ class Turn:
         if business_status is not None and business_status != self.state.business_status:
             self.emit(BusinessStatusChanged(to=business_status))
 
-    def _status(self) -> tuple[Status, str]:
+    def _status(self) -> Status:
         """What the state implies. The table of transitions has the last word."""
         state = self.state
         if self.ending is not None:
-            return self.ending.status, self.ending.reason
+            return self.ending.status
         if state.ended or state.status == "pending":
-            return state.status, ""
+            return state.status
         if state.rollback is not None and rollback.is_final(self.program, state.rollback.trigger):
-            return "compensating", state.rollback.reason
-        if any(isinstance(execution, Queued | Running) for execution in state.open.values()):
-            return "running", self.cause
-        waits = ", ".join(filter(None, map(_what_it_waits_for, state.open.values())))
-        return "waiting", f"waiting for {waits}"
+            return "compensating"
+        return "running" if state.active else "waiting"
 
-    def scope_step(self, scope: str) -> Parallel:
-        execution = self.state.open[scope]
-        assert isinstance(execution, Scope)
-        step = self.program.steps[execution.step]
-        assert isinstance(step, Parallel)
+    def _reason(self, status: Status) -> str:
+        """Why it has come to this status. (An error may have come without a message.)"""
+        if self.ending is not None:
+            return self.ending.reason or self.cause
+        if status == "compensating" and self.state.rollback is not None:
+            return self.state.rollback.reason or self.cause
+        if status == "waiting":
+            waits = dict.fromkeys(map(_what_it_waits_for, self.state.open.values()))
+            return f"waiting for {', '.join(filter(None, waits))}"
+        return self.cause
+
+    # Scopes ----------------------------------------------------------------------
+
+    def scope(self, execution: str) -> Scope:
+        return scope_in(self.state, execution)
+
+    def scope_step(self, scope: str) -> ScopeStep:
+        step = self.program.steps[self.scope(scope).step]
+        assert isinstance(step, ScopeStep)
         return step
 
-    def _loops_for_ever(self, step: str) -> None:
-        problem = EndlessLoopError(step=step, limit=MAX_ENTRIES)
-        error = StepError(type="EndlessLoopError", message=str(problem), retryable=False)
+    def under_way(self, scope: str) -> int:
+        """How many blocks of the scope are at a step, or about to be."""
+        return len(self.scope(scope).open) + len(self.agenda.inside(scope))
+
+    # Limits ----------------------------------------------------------------------
+
+    def _too_many(self, entry: Entry) -> TenutoError | None:
+        """What is wrong when the command enters this step too: it would never end, or take too long."""
+        block = (entry.scope, entry.item)
+        self._entered[block] += 1
+        self._entered_in_all += 1
+        if self._entered[block] > MAX_ENTRIES:
+            return EndlessLoopError(step=entry.step, limit=MAX_ENTRIES)
+        if self._entered_in_all > MAX_ENTRIES_IN_ALL:
+            return LimitExceededError(
+                subject="the number of steps that one command enters",
+                actual=self._entered_in_all,
+                limit=MAX_ENTRIES_IN_ALL,
+                unit="steps",
+            )
+        return None
+
+    def _give_up(self, step: str, problem: TenutoError) -> None:
+        error = StepError(type=type(problem).__name__, message=str(problem), retryable=False)
         self.agenda.clear()
         if self.program.steps[step].rules.on_failure == "compensate":
             failure.fail_instance(self, error)

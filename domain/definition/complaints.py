@@ -34,6 +34,7 @@ from domain.steps import KINDS
 from domain.steps.compensate import CompensateModel
 from domain.steps.decision import DecisionModel
 from domain.steps.ending import ErrorModel, FailModel, SucceedModel
+from domain.steps.map import MapModel
 from domain.steps.parallel import ParallelModel
 from domain.steps.task import TaskModel
 from domain.steps.wait import WaitModel
@@ -41,7 +42,16 @@ from domain.steps.wait import WaitModel
 _STEPS: Final[dict[str, type[BaseModel]]] = dict(
     zip(
         KINDS,
-        (TaskModel, DecisionModel, ParallelModel, WaitModel, CompensateModel, SucceedModel, FailModel),
+        (
+            TaskModel,
+            DecisionModel,
+            ParallelModel,
+            MapModel,
+            WaitModel,
+            CompensateModel,
+            SucceedModel,
+            FailModel,
+        ),
         strict=True,
     )
 )
@@ -74,7 +84,7 @@ _TYPES: Final = {
 }
 _WHAT_FIELDS_TAKE: Final = {
     "next": "the id of a step, or a list of {condition, next}",
-    "join": "all, any or a number of branches",
+    "join": "all, any or a number",
     "after": "start, or {step: the id of a step}",
     "reach": "{step: the id of a step}",
 }
@@ -275,7 +285,9 @@ def _refused(problem: Problem, path: Path, is_key: bool, document: Document, rep
             report.add("bad-duration", f"{_field(path)} takes a duration, not {_kind(given)}", path)
         case _ if message.startswith("join "):
             report.add("join-never-fires", message, (*path, "join"))
-        case _ if message.endswith("inside a branch"):
+        case _ if message.startswith("`items` takes"):
+            report.add("bad-value", message, (*path, "items"), fix="write a list, or a path to one")
+        case _ if message.endswith(("inside a branch", "inside a map")):
             report.add("compensate-in-branch", message, (*path, *_compensate_in(given, message)), key=True)
         case _:
             blamed = _blamed(message, given)
@@ -287,12 +299,14 @@ def _excess(message: str) -> str:
     return "keep only one of them" if "either" in message or "not both" in message else "remove it"
 
 
-def _compensate_in(parallel: Any, message: str) -> Path:
-    """Where the step that a message begins with goes on, inside the branches of a parallel step."""
-    for block, steps in parallel["branches"].items():
+def _compensate_in(scope: Any, message: str) -> Path:
+    """Where the step that a message begins with goes on, inside the blocks of a parallel step or a map."""
+    blocks: list[tuple[Path, Any]] = [(("steps",), scope.get("steps", []))]
+    blocks += [(("branches", name), steps) for name, steps in scope.get("branches", {}).items()]
+    for path, steps in blocks:
         for number, step in enumerate(steps):
             if message.startswith(repr(step.get("id"))):
-                return ("branches", block, number, "next")
+                return (*path, number, "next")
     return ()
 
 

@@ -217,7 +217,7 @@ def _arithmetic(name: str, combine: Callable[[list[Any]], Any]) -> Callable[[lis
     def apply(operands: list[Any]) -> int | float:
         for operand in operands:
             if not is_number(operand):
-                raise OperandError(function=name, expected="numbers", actual=_described(operand))
+                raise OperandError(function=name, expected="numbers", actual=described(operand))
         try:
             result: int | float = combine(operands)
         except OverflowError:
@@ -234,13 +234,13 @@ def _arithmetic(name: str, combine: Callable[[list[Any]], Any]) -> Callable[[lis
 def _concat(operands: list[Any]) -> str:
     for operand in operands:
         if not (is_number(operand) or isinstance(operand, str)):
-            raise OperandError(function="$concat", expected="text and numbers", actual=_described(operand))
+            raise OperandError(function="$concat", expected="text and numbers", actual=described(operand))
     return "".join(map(str, operands))
 
 
 def _length(operand: Any) -> int:
     if not isinstance(operand, str | list | dict):
-        actual = _described(operand)
+        actual = described(operand)
         raise OperandError(function="$length", expected="text, a list or an object", actual=actual)
     return len(operand)
 
@@ -249,7 +249,7 @@ def _milliseconds(operand: Any) -> int:
     try:
         return parse_duration(operand)
     except (DurationError, LimitExceededError) as error:
-        actual = _described(operand)
+        actual = described(operand)
         raise OperandError(function="$ms", expected="a duration such as 30m", actual=actual) from error
 
 
@@ -274,7 +274,7 @@ def _arguments(argument: Any, at: Path) -> list[Any]:
     return argument
 
 
-def _described(value: Any) -> str:
+def described(value: Any) -> str:
     """Name a value without repeating it whole: it may be long, and it may be secret."""
     if value is None or isinstance(value, bool) or is_number(value):
         return json.dumps(value)

@@ -9,15 +9,24 @@ from pydantic import Field
 from domain.steps.compensate import CompensateModel
 from domain.steps.decision import DecisionModel
 from domain.steps.ending import FailModel, SucceedModel
+from domain.steps.map import MapModel
 from domain.steps.parallel import ParallelModel
 from domain.steps.task import TaskModel
 from domain.steps.wait import WaitModel
 
 AnyStep = Annotated[
-    TaskModel | DecisionModel | ParallelModel | WaitModel | CompensateModel | SucceedModel | FailModel,
+    TaskModel
+    | DecisionModel
+    | ParallelModel
+    | MapModel
+    | WaitModel
+    | CompensateModel
+    | SucceedModel
+    | FailModel,
     Field(discriminator="type"),
 ]
 
-KINDS = ("task", "decision", "parallel", "wait", "compensate", "succeed", "fail")
+KINDS = ("task", "decision", "parallel", "map", "wait", "compensate", "succeed", "fail")
 
-ParallelModel.model_rebuild(_types_namespace={"AnyStep": AnyStep})
+for scope in (ParallelModel, MapModel):
+    scope.model_rebuild(_types_namespace={"AnyStep": AnyStep})

@@ -1,4 +1,4 @@
-"""succeed and fail: the two ways to end on purpose. Inside a branch they end that branch."""
+"""succeed and fail: the two ways to end on purpose. Inside a branch or a map they end that block."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from domain.calls import StepError
 from domain.deadlines import step_completed
 from domain.definition.fields import Model, Value
 from domain.errors import TenutoError
+from domain.events import BlockEnded
 from domain.expressions import compile_value
-from domain.paths import scope_of
+from domain.paths import index_of, scope_of
 from domain.steps.step import Evaluate, Step, StepModel, common
 
 if TYPE_CHECKING:
@@ -32,13 +33,18 @@ class Succeed(Step):
     result: Evaluate | None
 
     def enter(self, turn: Turn, execution: str) -> None:
-        if scope_of(execution):
-            turn.proceed(self, execution)
+        scope, item = scope_of(execution), index_of(execution)
+        if scope and item is None:
+            turn.proceed(self, execution)  # A branch puts nothing out.
             return
         try:
-            result = None if self.result is None else self.result(turn.view())
+            result = None if self.result is None else self.result(turn.view(execution))
         except TenutoError as error:
             turn.fail(self, execution, error)
+            return
+        if item is not None:
+            turn.emit(BlockEnded(execution=scope, block=item, output=result))
+            turn.proceed(self, execution)
             return
         step_completed(turn, self.id)
         turn.succeed(f"reached {self.id}", result)
@@ -73,7 +79,7 @@ class Fail(Step):
     result: Evaluate | None
 
     def enter(self, turn: Turn, execution: str) -> None:
-        error = self.error(turn)
+        error = self.error(turn, execution)
         if self.result is not None and not scope_of(execution):
             try:
                 turn.fail_with(self.result(turn.view()))
@@ -81,9 +87,9 @@ class Fail(Step):
                 error = StepError(type=type(problem).__name__, message=str(problem), retryable=False)
         turn.fail(self, execution, error)
 
-    def error(self, turn: Turn) -> StepError:
+    def error(self, turn: Turn, execution: str) -> StepError:
         """As written; a message whose data is missing says so instead of hiding the failure."""
-        scope = turn.view()
+        scope = turn.view(execution)
         try:
             kind, message = str(self.error_type(scope)), str(self.message(scope))
         except TenutoError as problem:

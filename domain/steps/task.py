@@ -106,8 +106,11 @@ class Task(Step):
         self.schedule(turn, execution)
 
     def schedule(self, turn: Turn, execution: str, **local: Any) -> bool:
-        """Schedules the first attempt; False when its input could not be made, which fails the step at once."""
-        scope = turn.view(**local)
+        """Schedules the first attempt; False when its input could not be made, which fails the step at once.
+
+        `local` is what an undo sees besides (`domain/rollback.py`).
+        """
+        scope = turn.view(execution, **local)
         undoes = local["undo"]["execution"] if "undo" in local else None
         try:
             event = self.attempt(turn, execution, 1, scope, undoes=undoes)

@@ -64,7 +64,7 @@ class Wait(Step):
     on_timeout: str | None
 
     def enter(self, turn: Turn, execution: str) -> None:
-        scope = turn.view()
+        scope = turn.view(execution)
         try:
             until = None if self.duration is None else turn.at + timedelta(milliseconds=self.duration(scope))
             key = None if self.correlation_key is None else as_text(self.correlation_key(scope))

@@ -35,6 +35,14 @@ LIMITS = st.fixed_dictionaries(
         ),
     },
 )
+ITEMS = st.sampled_from(
+    [[], [{"n": 0}], "$.list", "$.missing", "$.flag"]
+    + [[{"n": 0}, {"n": 1}, 7], ["a", "b", "c", "d", "e"]] * 3
+)
+OF_ITEM = st.sampled_from(
+    [{"item": "$.item", "index": "$.index"}] * 3
+    + [{"flag": {"$coalesce": ["$.flag", "$.index"]}}, "$.item.n"]
+)
 OUTPUTS = st.sampled_from([None] * 2 + [{"flag": "$.flag"}] * 4 + [{"other": "$.missing"}])
 ONE_IN = {n: st.integers(0, n - 1).map(lambda number: number == 0) for n in (2, 3, 4, 8)}
 
@@ -47,10 +55,11 @@ class Writer:
         self.undos: list[Tree] = []
         self.tasks: list[str] = []
         self.savepoints: list[str] = []
+        self.maps = 0  # Around what is being written.
         self._number = 0
 
-    def definition(self) -> Tree:
-        steps = self.block(depth=0)
+    def definition(self, first: str | None) -> Tree:
+        steps = self.block(depth=0, first=first)
         top = [step["id"] for step in steps]
         tree: Tree = {
             "name": "random",
@@ -78,18 +87,18 @@ class Writer:
         reach = {"step": self.draw(st.sampled_from(self.tasks))}
         return {"after": after, "within": "50s", "reach": reach, "escalate": [50, 100]}
 
-    def block(self, depth: int) -> list[Tree]:
+    def block(self, depth: int, first: str | None = None) -> list[Tree]:
         ids = [self.id() for _ in range(self.draw(st.integers(1, 4 if depth == 0 else 2)))]
-        return [self.step(ids, number, depth) for number in range(len(ids))]
+        return [self.step(ids, number, depth, None if number else first) for number in range(len(ids))]
 
     def id(self) -> str:
         self._number += 1
         return f"s{self._number}"
 
-    def step(self, ids: list[str], number: int, depth: int) -> Tree:
-        kinds = ["task"] * 5 + ["wait", "compensate", "ending"] + ["parallel"] * 2 * (depth < 2)
+    def step(self, ids: list[str], number: int, depth: int, kind: str | None) -> Tree:
+        kinds = ["task"] * 5 + ["wait", "compensate", "ending"] + ["parallel", "map"] * 2 * (depth < 2)
         kinds += ["decision"] * (number > 0)
-        kind = self.draw(st.sampled_from(kinds))
+        kind = kind or self.draw(st.sampled_from(kinds))
         after = ids[number + 1] if number + 1 < len(ids) else None
         step: Tree = {"id": ids[number]}
         match kind:
@@ -107,11 +116,13 @@ class Writer:
                 if depth > 0 or self.draw(ONE_IN[3]):
                     return step
             case "ending" if self.draw(ONE_IN[2]):
-                return step | {"type": "succeed"}
+                return step | {"type": "succeed", "result": self.draw(st.sampled_from([None, "$.flag", [1]]))}
             case "ending":
                 return step | {"type": "fail", "error": {"type": "A", "message": "as written"}}
             case "parallel":
                 self.parallel(step, depth)
+            case "map":
+                self.map(step, depth)
         return step if after is None else step | {"next": after}
 
     def task(self, step: Tree, ids: list[str]) -> None:
@@ -121,6 +132,8 @@ class Writer:
         output = self.draw(OUTPUTS)
         if output is not None:
             step["output"] = output
+        if self.maps and self.draw(ONE_IN[2]):
+            step["input"] = self.draw(OF_ITEM)
         if self.draw(ONE_IN[2]):
             step["compensateWith"] = f"u{id}"
             self.undos.append(self.undo(f"u{id}"))
@@ -133,9 +146,9 @@ class Writer:
     def undo(self, id: str) -> Tree:
         limits = {key: value for key, value in self.draw(LIMITS).items() if key != "businessStatus"}
         reason = {"why": "$.undo.reason", "output": {"$coalesce": ["$.undo.output", None]}}
-        input = self.draw(
-            st.sampled_from([reason, {"why": {"$coalesce": ["$.compensation.reason", "late"]}}])
-        )
+        late = {"why": {"$coalesce": ["$.compensation.reason", "late"]}}
+        of_item = [{"item": "$.item", "index": "$.index", "n": "$.undo.input"}] if self.maps else []
+        input = self.draw(st.sampled_from([reason, late, *of_item]))
         return {"id": id, "type": "task", "action": f"worker:q/{id}", **limits, "input": input}
 
     def wait(self, step: Tree, ids: list[str]) -> None:
@@ -162,10 +175,29 @@ class Writer:
         on_failure = self.draw(st.sampled_from(["cancel", "wait"]))
         step |= {"type": "parallel", "branches": branches, "join": join, "onBranchFailure": on_failure}
 
+    def map(self, step: Tree, depth: int) -> None:
+        self.maps += 1
+        step |= {
+            "type": "map",
+            "steps": self.block(depth + 1),
+            "items": self.draw(ITEMS),
+            "join": self.draw(st.sampled_from(["all", "all", "all", "any", 2])),
+            "onBranchFailure": self.draw(st.sampled_from(["cancel", "wait"])),
+        }
+        self.maps -= 1
+        if isinstance(step["items"], list) and step["join"] == 2 > len(step["items"]):
+            step["join"] = "any"
+        if self.draw(ONE_IN[2]):
+            step["maxConcurrency"] = self.draw(st.integers(1, 2))
+        output = self.draw(st.sampled_from([None, None, {}, {"flag": "$[0]", "list": "$"}]))
+        if output is not None:
+            step["output"] = output
+
 
 NOTE = {"set": {"note": "$.signal.payload"}}
 
 
 @st.composite
-def definitions(draw: Any) -> Tree:
-    return Writer(draw).definition()
+def definitions(draw: Any, first: str | None = None) -> Tree:
+    """Of the kind `first` is the first step, where that is given."""
+    return Writer(draw).definition(first)

@@ -30,9 +30,11 @@ from domain.events import (
 )
 from domain.instance import advance, decide, evolve, owed
 from domain.owed import touched
-from domain.paths import UNDO, undo_of
+from domain.paths import UNDO, index_of, scope_of, undo_of
 from domain.state import Queued, Running, Scope, State, Stuck, Waiting
 from domain.status import TERMINAL, TRANSITIONS
+from domain.steps.map import Map
+from domain.steps.scope import needed
 from domain.stimulus import command_of
 
 
@@ -49,6 +51,7 @@ def check(before: State, command: Command, events: list[Event], after: State, pr
     _check_owed(before, events, after)
     _check_transitions(before, events)
     _check_progress(after)
+    _check_scopes(after, program)
     _check_stimulus(before, events, program)
     assert after.version == before.version + len(events)
     for event in events:
@@ -103,6 +106,23 @@ def _check_progress(state: State) -> None:
         assert all(isinstance(one, Waiting | Stuck | Scope) for one in state.open.values())
 
 
+def _check_scopes(state: State, program: Program) -> None:
+    """A block is at one step at a time; of a map as many are under way as may be. What is counted is counted right."""
+    assert state.active == sum(isinstance(one, Queued | Running) for one in state.open.values())
+    for name, scope in state.open.items():
+        if not isinstance(scope, Scope):
+            continue
+        assert set(scope.open) == {one for one in state.open if scope_of(one) == name}
+        step = program.steps[scope.step]
+        if isinstance(step, Map):
+            under_way = {index_of(one) for one in scope.open}
+            assert len(under_way) == len(scope.open) <= step.max_concurrency
+            assert under_way <= {str(index) for index in range(scope.begun)}
+            can_join = len(scope.blocks) - len(scope.failed) >= needed(step.join, len(scope.blocks))
+            if scope.begun < len(scope.blocks) and can_join:
+                assert len(under_way) == step.max_concurrency, "there is room for another item"
+
+
 def _check_stimulus(before: State, events: list[Event], program: Program) -> None:
     if events:
         again = command_of(events[0], before)
@@ -139,6 +159,7 @@ class Undone:
     def __init__(self) -> None:
         self.scheduled: dict[str, StepScheduled] = {}
         self.open: set[str] = set()
+        self.late: set[str] = set()  # Of those, the ones of which an earlier attempt has succeeded.
         self.succeeded: set[str] = set()
         self.done: list[str] = []
         self.expected: list[str] = []
@@ -154,8 +175,12 @@ class Undone:
                 if event.execution not in self.open | self.succeeded:
                     self._succeeded(event.execution)
                     self.expected.insert(0, event.execution)
+                elif event.execution in self.open:
+                    self.late.add(event.execution)
             case StepFailed(retry_at=None) | StepCancelled() | StepSkipped():
                 self.open.discard(event.execution)
+                if event.execution in self.late:
+                    self._succeeded(event.execution)
             case WaitStarted(signal=None, until=None) | CompensationFailed():
                 self.open.add(event.execution)
             case CompensationStarted():
@@ -182,6 +207,7 @@ class Undone:
         if scheduled.undoes is not None:
             self.done.remove(scheduled.undoes)
         elif scheduled.compensate_with is not None:
+            self.late.discard(execution)
             assert execution not in self.done
             self.done.append(execution)
             self.succeeded.add(execution)
@@ -190,10 +216,11 @@ class Undone:
 
     def _rollback(self, event: CompensationStarted) -> None:
         expected = list(reversed(self.done))
+        late = [one for one in event.executions if one in self.late & self.open]
         if "#" in event.trigger:
-            assert event.executions == [one for one in expected if one in event.executions]
+            assert event.executions == late + [one for one in expected if one in event.executions]
         else:
-            assert event.executions == expected, "everything that completed, in reverse order"
+            assert event.executions == late + expected, "everything that completed, in reverse order"
         under_way = [one for one in event.executions if undo_of(one) in self.open]
         self.expected = [one for one in event.executions if one not in under_way]
 

@@ -125,6 +125,7 @@ EVENTS: list[e.Event] = [
     e.SignalReceived(**BY, signal_id="s1", name="approval", payload={"decision": "approved"}),
     e.SignalHandled(signal_id="s1", do="set", data={"shippingAddress": {"city": "Bonn"}}),
     e.ScopeOpened(execution="prepare#1", step="prepare", blocks=["packing", "papers"]),
+    e.BlockEnded(execution="prepare.pack#1", block="2", output={"sku": "CELLO-1"}),
     e.BlockFailed(execution="prepare#1", block="packing", error=CLOSED),
     e.ScopeClosed(execution="prepare#1", data={"packages": [1, 2]}),
     e.SavepointReached(name="stocked", execution="reserve#1"),
@@ -184,9 +185,18 @@ def name(event: e.Event) -> str:
     return type(event).__name__
 
 
-@pytest.mark.parametrize("event", EVENTS, ids=name)
-def test_what_was_stored_reads_as_the_same_event_and_is_written_the_same(event: e.Event) -> None:
-    payload = (GOLDEN / f"{name(event)}.json").read_bytes().rstrip(b"\n")
+GOLDEN_EVENTS = {name(event): event for event in EVENTS} | {
+    "ScopeOpened.items": e.ScopeOpened(
+        execution="prepare.pack#1", step="pack", blocks=[{"sku": "CELLO-1"}, "loose", 7, None, []]
+    ),
+}
+"""By file. A name that stands there twice has more than one shape: a map's blocks are its items, of any kind."""
+
+
+@pytest.mark.parametrize("file", GOLDEN_EVENTS)
+def test_what_was_stored_reads_as_the_same_event_and_is_written_the_same(file: str) -> None:
+    event = GOLDEN_EVENTS[file]
+    payload = (GOLDEN / f"{file}.json").read_bytes().rstrip(b"\n")
     assert codec.decode(name(event), payload) == event
     assert codec.encode(event) == payload
 
@@ -199,7 +209,7 @@ def test_a_golden_event_has_every_field_set(event: e.Event) -> None:
 
 
 def test_every_event_has_a_golden_file_and_every_file_its_event() -> None:
-    assert {path.stem for path in GOLDEN.glob("*.json")} == set(codec.TOPICS)
+    assert {path.stem for path in GOLDEN.glob("*.json")} == set(GOLDEN_EVENTS)
     assert {name(event) for event in EVENTS} == set(codec.TOPICS)
     assert len(EVENTS) == len(codec.TOPICS)
 

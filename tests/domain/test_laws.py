@@ -159,9 +159,19 @@ def failure(number: int) -> StepError:
     return StepError(type="AB"[number % 2], message="boom", retryable=number % 3 > 0)
 
 
-@TRY
-@given(tree=definitions(), numbers=moves())
-def test_whatever_is_asked_the_laws_hold(tree: Tree, numbers: list[int]) -> None:
+def hold(tree: Tree, numbers: list[int]) -> None:
     run = RandomRun(program_of(tree))
     run.play(numbers)
     check_log(run.log, run.state)
+
+
+@TRY
+@given(tree=definitions(), numbers=moves())
+def test_whatever_is_asked_the_laws_hold(tree: Tree, numbers: list[int]) -> None:
+    hold(tree, numbers)
+
+
+@settings(TRY, max_examples=100)
+@given(tree=definitions(first="map"), numbers=moves())
+def test_whatever_is_asked_of_a_map_the_laws_hold(tree: Tree, numbers: list[int]) -> None:
+    hold(tree, numbers)

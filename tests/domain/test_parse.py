@@ -119,6 +119,28 @@ EXPECTED: dict[str, list[Expected]] = {
             "while parsing a flow mapping, expected ',' or '}', but got '<stream end>'",
         ),
     ],
+    "maps-fields": [
+        (3, 31, "error", "bad-value", "a", "`items` takes a list, or an expression that gives one"),
+        (4, 45, "error", "join-never-fires", "b", "join waits for 3 items, but there are only 2"),
+        (5, 61, "error", "bad-value", "c", "`maxConcurrency` is less than 1"),
+        (5, 71, "error", "bad-value", "c", "`steps` cannot be empty"),
+        (
+            6,
+            45,
+            "error",
+            "unknown-field",
+            "d",
+            "a map step has no field `branches`; it is a field of parallel",
+        ),
+        (
+            11,
+            38,
+            "error",
+            "compensate-in-branch",
+            "back",
+            "'back' undoes and goes on: that cannot be done inside a map",
+        ),
+    ],
     "missing": [
         (1, 1, "error", "missing-field", None, "a definition needs `name`"),
         (2, 5, "error", "missing-field", "pay", "a task step needs `action`"),
@@ -171,7 +193,7 @@ EXPECTED: dict[str, list[Expected]] = {
             "unknown-step-type",
             "pay",
             (
-                "there is no step type 'taks'; there are task, decision, parallel, wait, compensate, "
+                "there is no step type 'taks'; there are task, decision, parallel, map, wait, compensate, "
                 "succeed, fail"
             ),
         ),
@@ -181,7 +203,9 @@ EXPECTED: dict[str, list[Expected]] = {
             "error",
             "unknown-step-type",
             "done",
-            ("there is no step type 5; there are task, decision, parallel, wait, compensate, succeed, fail"),
+            (
+                "there is no step type 5; there are task, decision, parallel, map, wait, compensate, succeed, fail"
+            ),
         ),
         (5, 5, "error", "bad-value", None, 'item 3 of `steps` takes an object, not "done"'),
     ],
@@ -209,7 +233,7 @@ EXPECTED: dict[str, list[Expected]] = {
             "`next` takes the id of a step, or a list of {condition, next}, not 5",
         ),
         (9, 44, "error", "bad-value", "back", "give `to` (a savepoint) or `steps`, not both"),
-        (10, 38, "error", "bad-value", "both", '`join` takes all, any or a number of branches, not "most"'),
+        (10, 38, "error", "bad-value", "both", '`join` takes all, any or a number, not "most"'),
         (10, 54, "error", "bad-value", "both", "`branches` cannot be empty"),
         (11, 40, "error", "bad-value", "choose", '`next` takes a list of {condition, next}, not "pay"'),
         (

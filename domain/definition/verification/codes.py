@@ -69,12 +69,12 @@ _TARGETS: Final[dict[str, Kind]] = {
         "No step sets this savepoint.", "correct the name, or give a step `savepoint`"
     ),
     "leaves-block": _error(
-        "A step of a branch goes on to one outside it: the join would wait for ever.",
-        "go on inside the branch, or leave `next` out: the parallel step goes on when its branches have ended",
+        "A step of a branch or a map goes on to one outside it: the join would wait for ever.",
+        "go on inside it, or leave `next` out: the parallel step or the map goes on when enough of it has ended",
     ),
     "enters-block": _error(
-        "A step goes on to one inside a branch that it is not in.",
-        "go on to the parallel step itself, or move the step out of the branch",
+        "A step goes on to one inside a branch or a map that it is not in.",
+        "go on to the parallel step or the map itself, or move the step out of it",
     ),
     "undo-not-a-task": _error(
         "`compensateWith` names a step that is no task.", "name a task that undoes this one"
@@ -96,8 +96,8 @@ _TARGETS: Final[dict[str, Kind]] = {
         "name a savepoint that comes before it",
     ),
     "compensate-in-branch": _error(
-        "A partial rollback inside a branch would undo what other branches did.",
-        "move it behind the parallel step, or leave `next` out to undo everything and end",
+        "A partial rollback inside a branch or a map would undo what the others did.",
+        "move it behind the parallel step or the map, or leave `next` out to undo everything and end",
     ),
     "unknown-outcome": _error(
         "`results` names something that is no outcome.",
@@ -138,7 +138,8 @@ _FLOW: Final[dict[str, Kind]] = {
         "The same condition stands twice; only the first can be taken.", "remove or correct one of the two"
     ),
     "join-never-fires": _error(
-        "Fewer branches can end well than the join waits for.", "let more branches end well, or lower `join`"
+        "Fewer branches, or items, can end well than the join waits for.",
+        "let more of them end well, or lower `join`",
     ),
     "on-timeout-without-for": _error(
         "`onTimeout` has no time to run out.", "add `for`, or remove `onTimeout`"
@@ -194,6 +195,10 @@ _DATA: Final[dict[str, Kind]] = {
     ),
     "data-maybe-unset": _warning(
         "Some ways lead here on which this has not been set.", "write {$coalesce: [path, default]}"
+    ),
+    "data-of-an-item": _error(
+        "What the steps of a map set is read outside: each item has its own.",
+        "read what the map's `output` sets",
     ),
     "misplaced-name": _error("A reserved name is used where it does not exist.", "use it only in its place"),
     "bare-path-condition": _warning(

@@ -15,10 +15,10 @@ from domain.definition.verification.dataflow import (
 )
 from domain.definition.verification.flow import live_undo_steps
 from domain.definition.verification.graph import SUCCEEDED, Graph, join_of
-from domain.definition.verification.outline import Outline
+from domain.definition.verification.outline import Outline, Place
 from domain.definition.verification.report import Report, did_you_mean, listed
 from domain.definition.verification.uses import Moment, Site, Use, path_text, sites_of
-from domain.steps.parallel import ParallelModel
+from domain.steps.scope import ScopeModel
 
 _RUNNING: Final[frozenset[Moment]] = frozenset({"signal", "reason", "result", "step", "next"})
 
@@ -47,11 +47,12 @@ _NAMES: Final[dict[str, _Name]] = {
     ),
     "compensation": _Name(("reason", "trigger"), frozenset(), "in steps that a `compensateWith` names"),
     "end": _Name(("reason", "outcome"), frozenset({"result"}), "in `results`"),
-    "item": _Name(None, frozenset(), "inside a map"),
-    "index": _Name((), frozenset(), "inside a map"),
+    "item": _Name(None, frozenset(), "inside a map, and in the undo of its steps"),
+    "index": _Name((), frozenset(), "inside a map, and in the undo of its steps"),
 }
 _WHERE: Final[dict[Moment, str]] = {"signal": "the signal", "result": "the end"}
 _IN_UNDO: Final = ("undo", "compensation")
+_IN_MAP: Final = ("item", "index")
 # Without a schema that says so, a path is taken for a boolean when its last name reads like a yes-or-no question.
 _BOOLEAN: Final = re.compile(
     r"(?:is|has|have|can|could|should|was|were|will|did|does|needs?|allows?|use|with|no|not)[A-Z_].*"
@@ -64,6 +65,16 @@ class Problem(NamedTuple):
     code: str
     message: str
     fix: str | None = None
+
+
+class Source(NamedTuple):
+    """What sets a name, in words; `map` is the innermost one around it, which keeps it for each item, or empty."""
+
+    words: str
+    map: str = ""
+
+
+Sources = dict[str, list[Source]]
 
 
 def check_names(outline: Outline, report: Report) -> None:
@@ -93,24 +104,24 @@ def check_data(outline: Outline, graph: Graph, report: Report) -> None:
     undo_steps = live_undo_steps(outline, graph)
     for site in sites_of(outline):
         use = site.use
-        bit = flow.bit(_name_of(use))
+        bit = flow.bit(_name_of(use), _sees_from(site, outline))
         known = None if not bit or use.optional else _known_at(site, flow, undo_steps)
         if known is None:
             continue
         surely, perhaps = known
         where = repr(site.place.step.id) if site.place else _WHERE[site.moment]
+        by_whom = _by_whom(site, sources, outline)
         if not perhaps & bit:
             report.add(
                 "data-used-too-early",
-                f"`{use.text}` is set by {_by_whom(use, sources, outline)}, which cannot come before {where}",
+                f"`{use.text}` is set by {by_whom}, which cannot come before {where}",
                 use.path,
                 offset=use.offset,
             )
         elif not surely & bit:
             report.add(
                 "data-maybe-unset",
-                f"`{use.text}` is set by {_by_whom(use, sources, outline)}, "
-                f"which does not come before {where} on every way",
+                f"`{use.text}` is set by {by_whom}, which does not come before {where} on every way",
                 use.path,
                 fix=_advice_to_guard(site),
                 offset=use.offset,
@@ -123,30 +134,43 @@ def _advice_to_guard(site: Site) -> str:
     return f"write {{$coalesce: [{site.use.text}, …]}} with a default"
 
 
-def _sources(outline: Outline) -> dict[str, list[str]]:
-    """Name in `$` → what sets it, in words."""
-    found: dict[str, list[str]] = {}
+def _sources(outline: Outline) -> Sources:
+    """Name in `$` → what sets it."""
+    found: Sources = {}
     for place in outline.by_id.values():
         for name in written_by(place.step):
-            found.setdefault(name, []).append(f"step {place.step.id!r}")
+            source = Source(f"step {place.step.id!r}", place.maps[-1] if place.maps else "")
+            found.setdefault(name, []).append(source)
     for signal, model in outline.model.signals.items():
         for name in model.set or ():
-            found.setdefault(name, []).append(f"signal {signal!r}")
+            found.setdefault(name, []).append(Source(f"signal {signal!r}"))
     return found
 
 
-def _by_whom(use: Use, sources: dict[str, list[str]], outline: Outline) -> str:
-    match use.keys:
+def _sees_from(site: Site, outline: Outline) -> Place | None:
+    """Where a use stands as far as the data of items is concerned; an undo sees what is outside all maps."""
+    return None if site.place is None or site.place.step.id in outline.undoes else site.place
+
+
+def _visible(sources: list[Source], site: Site, outline: Outline) -> list[str]:
+    """In words, those of the sources whose data the use can see."""
+    place = _sees_from(site, outline)
+    around = ["", *(() if place is None else place.maps)]
+    return [source.words for source in sources if source.map in around]
+
+
+def _by_whom(site: Site, sources: Sources, outline: Outline) -> str:
+    match site.use.keys:
         case ("lastError", *_):
             return "a step that fails"
         case ("deadlines", str(name), *_):
             after = outline.model.deadlines[name].after
             return "the start" if after == "start" else f"the end of {after.step!r}"
         case (str(name), *_):
-            first, *more = sources[name]
+            first, *more = _visible(sources[name], site, outline)
             return f"{first} and {len(more)} more" if len(more) > 1 else " and ".join([first, *more])
         case _:
-            raise AssertionError(f"{use.text} has no bit")
+            raise AssertionError(f"{site.use.text} has no bit")
 
 
 def _name_of(use: Use) -> str:
@@ -164,7 +188,7 @@ def _name_of(use: Use) -> str:
 def _known_at(site: Site, flow: DataFlow, undo_steps: set[str]) -> tuple[int, int] | None:
     """What is surely and what is perhaps there; None where it makes no difference or the place is never reached."""
     match site.moment:
-        case "labels" | "wait-output" | "reason":
+        case "labels" | "wait-output" | "map-output" | "reason":
             return None
         case "signal":
             return flow.at_start, flow.everything
@@ -178,34 +202,59 @@ def _known_at(site: Site, flow: DataFlow, undo_steps: set[str]) -> tuple[int, in
     step = site.place.step
     if step.id in undo_steps:
         return flow.sure_for_undo(step.id), flow.everything
-    node = join_of(step.id) if site.moment == "next" and isinstance(step, ParallelModel) else step.id
+    node = join_of(step.id) if site.moment == "next" and isinstance(step, ScopeModel) else step.id
     if node not in flow.surely:
         return None
     wrote = flow.wrote.get(node, 0) if site.moment == "next" else 0
     return flow.surely[node] | wrote, flow.perhaps[node] | wrote | flow.from_beside(site.place)
 
 
-def _problem(site: Site, sources: dict[str, list[str]], outline: Outline) -> Problem | None:
+def _problem(site: Site, sources: Sources, outline: Outline) -> Problem | None:
     """What is wrong with the name that a use begins with."""
     text, root = site.use.text, site.use.keys[0]
     if site.moment == "wait-output":
         message = f"in a wait's `output`, `$` is {{payload}}, so `{text}` is nothing"
         return None if root == "payload" else Problem("unknown-data", message, "write $.payload")
+    if site.moment == "map-output":
+        message = f"in a map's `output`, `$` is the list of what its items put out, so `{text}` is nothing"
+        return None if isinstance(root, int) else Problem("unknown-data", message, "write $, or $[0]")
     if isinstance(root, str) and root in _NAMES:
         return _reserved(site, root, _NAMES[root], outline)
     if site.moment == "labels":
         message = f"labels are set at the start, when only `$.input` is there, not `{text}`"
         return Problem("data-used-too-early", message, "read it from $.input")
-    if root in sources:
-        return None
+    if isinstance(root, str) and root in sources:
+        return (
+            None if _visible(sources[root], site, outline) else _of_an_item(site, sources[root][0], outline)
+        )
     return Problem(
         "unknown-data", f"nothing sets `{path_text(site.use.keys[:1])}`", _advice(site.use, sources, outline)
     )
 
 
+def _of_an_item(site: Site, source: Source, outline: Outline) -> Problem:
+    message = (
+        f"`{site.use.text}` is set by {source.words} for an item of map {source.map!r}, and not seen outside"
+    )
+    put_out = [f"$.{name}" for name in written_by(outline.by_id[source.map].step)]
+    fix = f"read what the map puts out, {listed(put_out)}" if put_out else None
+    if site.place is not None and site.place.step.id in outline.undoes:
+        fix = "read it from $.undo.input or $.undo.output"
+    return Problem("data-of-an-item", message, fix)
+
+
+def _exists_here(site: Site, root: str, outline: Outline) -> bool:
+    """Whether a reserved name that only exists in some steps does in this one."""
+    if site.place is None:
+        return False
+    undone = outline.undoes.get(site.place.step.id, [])
+    if root in _IN_MAP:
+        return all(outline.by_id[one].maps for one in undone) if undone else bool(site.place.maps)
+    return root in _IN_UNDO and bool(undone)
+
+
 def _reserved(site: Site, root: str, name: _Name, outline: Outline) -> Problem | None:
-    undoes = site.place is not None and site.place.step.id in outline.undoes
-    if site.moment not in name.moments and not (root in _IN_UNDO and undoes):
+    if site.moment not in name.moments and not _exists_here(site, root, outline):
         return Problem("misplaced-name", f"`$.{root}` exists only {name.where}")
     fields: tuple[str, ...] | None = name.fields
     depth = 1
@@ -222,7 +271,7 @@ def _reserved(site: Site, root: str, name: _Name, outline: Outline) -> Problem |
     return Problem("unknown-data", message, did_you_mean(str(keys[depth]), fields))
 
 
-def _advice(use: Use, sources: dict[str, list[str]], outline: Outline) -> str | None:
+def _advice(use: Use, sources: Sources, outline: Outline) -> str | None:
     root = str(use.keys[0])
     if root in _properties(outline.model.input_schema):
         return f"write $.input.{root}"

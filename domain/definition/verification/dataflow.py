@@ -2,7 +2,8 @@
 
 Sets of names are bits of one integer, so that a definition of thousands of steps is judged in milliseconds. Both are
 fixed points over the graph: sure is what all ways bring, possible what any way brings. A step that an operator skips
-sets nothing; that is the operator's affair.
+sets nothing; that is the operator's affair. What a step inside a map sets is another name than the same word outside:
+it is for the steps of its own item.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from typing import Final
 
 from domain.definition.verification.graph import Edge, Graph, join_of, needed_by
 from domain.definition.verification.outline import Outline, Place
+from domain.steps.map import MapModel
 from domain.steps.parallel import ParallelModel
+from domain.steps.scope import ScopeModel
 from domain.steps.step import StepModel
 from domain.steps.task import TaskModel
 from domain.steps.wait import WaitModel
@@ -29,7 +32,7 @@ def deadline_name(deadline: str) -> str:
 def written_by(step: StepModel) -> list[str]:
     """The names in `$` that the step sets when it has ended well."""
     match step:
-        case TaskModel():
+        case TaskModel() | MapModel():
             return [step.id] if step.output is None else list(step.output)
         case WaitModel(signal=str()):
             return [step.id] if step.output is None else list(step.output)
@@ -43,21 +46,25 @@ class DataFlow:
 
     outline: Outline
     graph: Graph
-    bits: dict[str, int] = field(default_factory=dict)
+    bits: dict[str, int] = field(default_factory=dict)  # By name; of what a map's steps set, by map/name.
+    local: dict[str, int] = field(default_factory=dict)  # By map: what its steps set.
     wrote: dict[str, int] = field(default_factory=dict)
     at_start: int = 0
     anytime: int = 0  # What signals may set at any moment.
     surely: dict[str, int] = field(default_factory=dict)
     perhaps: dict[str, int] = field(default_factory=dict)
-    in_block: dict[str, dict[str, int]] = field(default_factory=dict)  # By parallel step and branch.
+    in_block: dict[str, dict[str, int]] = field(default_factory=dict)  # By parallel or map, and block.
 
     @property
     def everything(self) -> int:
         return (1 << len(self.bits)) - 1
 
-    def bit(self, name: str) -> int:
-        """Return the bit of a name; 0 for one that nothing sets."""
-        return self.bits.get(name, 0)
+    def bit(self, name: str, place: Place | None = None) -> int:
+        """Return the bits of a name as it is seen at `place` (None: outside all maps); 0 for one that nothing sets."""
+        found = self.bits.get(name, 0)
+        for scope in () if place is None else place.maps:
+            found |= self.bits.get(_in_map(scope, name), 0)
+        return found
 
     def sure_for_undo(self, step: str) -> int:
         """What is surely there when `step` undoes: whatever was, when what it undoes had completed."""
@@ -77,6 +84,10 @@ class DataFlow:
         return found
 
 
+def _in_map(scope: str, name: str) -> str:
+    return f"{scope}/{name}"
+
+
 def flow_of_data(outline: Outline, graph: Graph) -> DataFlow:
     flow = DataFlow(outline, graph)
     _names(flow)
@@ -85,6 +96,7 @@ def flow_of_data(outline: Outline, graph: Graph) -> DataFlow:
 
     def brought(values: dict[str, int], edge: Edge, default: int) -> int:
         bits = values.get(edge.source, default) | (flow.wrote.get(edge.source, 0) if edge.completes else 0)
+        bits &= ~flow.local.get(edge.source, 0)  # Of an earlier visit.
         return bits | error if edge.fails else bits
 
     def all_ways(node: str, edges: list[Edge]) -> int:
@@ -116,7 +128,12 @@ def _names(flow: DataFlow) -> None:
     new(LAST_ERROR)
     for place in outline.by_id.values():
         for name in written_by(place.step):
-            _add(flow, place, new(name))
+            if place.maps:
+                bit = new(_in_map(place.maps[-1], name))
+                flow.local[place.maps[-1]] = flow.local.get(place.maps[-1], 0) | bit
+            else:
+                bit = new(name)
+            _add(flow, place, bit)
     for signal in outline.model.signals.values():
         for name in signal.set or ():
             flow.anytime |= new(name)
@@ -129,7 +146,7 @@ def _names(flow: DataFlow) -> None:
 
 
 def _add(flow: DataFlow, place: Place, bit: int) -> None:
-    node = join_of(place.step.id) if isinstance(place.step, ParallelModel) else place.step.id
+    node = join_of(place.step.id) if isinstance(place.step, ScopeModel) else place.step.id
     flow.wrote[node] = flow.wrote.get(node, 0) | bit
     for scope, block in place.blocks:
         blocks = flow.in_block.setdefault(scope, {})

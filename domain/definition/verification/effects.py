@@ -11,7 +11,7 @@ from domain.definition.verification.graph import Graph, may_fail, reach
 from domain.definition.verification.outline import Outline, Place
 from domain.definition.verification.report import Report
 from domain.steps.compensate import CompensateModel
-from domain.steps.parallel import ParallelModel
+from domain.steps.scope import ScopeModel
 from domain.steps.task import TaskModel
 
 
@@ -42,9 +42,8 @@ def check_effects(outline: Outline, graph: Graph, report: Report) -> None:
 
 def _message(task: TaskModel, culprit: Place, *, is_later: bool) -> str:
     if culprit.step.id == task.id:
-        return (
-            f"what {task.id!r} has done would stand if it fails when it is reached again: nothing undoes it"
-        )
+        when = "when it is reached again" if is_later else "for another item"
+        return f"what {task.id!r} has done would stand if it fails {when}: nothing undoes it"
     order = "after" if is_later else "beside"
     kind = "rolls back" if isinstance(culprit.step, CompensateModel) else "may fail"
     return f"nothing undoes {task.id!r}, and {culprit.step.id!r} {order} it {kind}"
@@ -54,8 +53,8 @@ def _ends_badly(place: Place, outline: Outline) -> bool:
     step = place.step
     if isinstance(step, CompensateModel):
         return step.next is None and step.steps is None and step.to is None
-    if isinstance(step, ParallelModel) or not may_fail(place):
-        return False  # What fails in a parallel step is a step in it.
+    if isinstance(step, ScopeModel) or not may_fail(place):
+        return False  # What fails in a parallel step or a map is a step in it.
     if isinstance(step, TaskModel) and step.fallback is not None:
         return False
     handlers = list(outline.handlers_of(step))
@@ -67,7 +66,7 @@ def _ends_badly(place: Place, outline: Outline) -> bool:
 
 
 def _by_block(failing: list[Place]) -> dict[str, dict[str, str]]:
-    """Parallel step → block → a step in it that may fail."""
+    """Parallel or map → block → a step in it that may fail."""
     found: dict[str, dict[str, str]] = {}
     for place in failing:
         for scope, block in place.blocks:
@@ -76,8 +75,9 @@ def _by_block(failing: list[Place]) -> dict[str, dict[str, str]]:
 
 
 def _beside(place: Place, outline: Outline, failing: dict[str, dict[str, str]]) -> str | None:
+    """A step that may fail while this one runs: in another branch, or in a map for another item."""
     for scope, block in place.blocks:
         for other, step in failing.get(scope, {}).items():
-            if other != block:
+            if other != block or not block:
                 return step
     return None

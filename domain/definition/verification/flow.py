@@ -13,7 +13,9 @@ from domain.definition.verification.outline import Outline, Place
 from domain.definition.verification.report import Report, listed
 from domain.steps.compensate import CompensateModel
 from domain.steps.decision import DecisionModel
+from domain.steps.map import MapModel
 from domain.steps.parallel import ParallelModel
+from domain.steps.scope import ScopeModel
 from domain.steps.task import TaskModel
 from domain.steps.wait import WaitModel
 
@@ -82,7 +84,7 @@ def _unreachable(outline: Outline, graph: Graph, report: Report) -> None:
 
 def _circles(outline: Outline, graph: Graph, report: Report) -> set[str]:
     """Report circles that nothing leaves or that never wait. Returns the steps of the former."""
-    order = [*outline.by_id, *(join_of(place.step.id) for place, _ in outline.parallels())]
+    order = [*outline.by_id, *(join_of(place.step.id) for place, _ in outline.scopes())]
     after = {node: [edge.target for edge in graph.after.get(node, ())] for node in order}
     stuck = [node for node in order if node in graph.reached and node not in graph.ending]
     hasty = [node for node in order if node in graph.reached and not _waits(node, outline)]
@@ -107,48 +109,51 @@ def _circles(outline: Outline, graph: Graph, report: Report) -> set[str]:
 
 
 def _waits(node: str, outline: Outline) -> bool:
-    """Whether a step surely takes time. A parallel step does where its join needs a branch that does."""
+    """Whether a step surely takes time. A parallel step does where its join needs a branch that does; a map that is
+    given no items does not, but whoever goes round with one has some."""
     place = outline.by_id.get(node.removesuffix("/join"))
     match place and place.step:
         case TaskModel() | WaitModel():
             return True
         case DecisionModel() | CompensateModel():
             return False
-        case ParallelModel() as parallel:
-            return _hasty_branches(parallel, outline) < needed_by(parallel)
+        case (ParallelModel() | MapModel()) as scope:
+            return _hasty_blocks(scope, outline) < needed_by(scope)
         case _:
             return False
 
 
-def _hasty_branches(parallel: ParallelModel, outline: Outline) -> int:
+def _hasty_blocks(scope: ParallelModel | MapModel, outline: Outline) -> int:
     busy = {
-        dict(place.blocks)[parallel.id]
-        for place in outline.inside.get(parallel.id, ())
+        dict(place.blocks)[scope.id]
+        for place in outline.inside.get(scope.id, ())
         if isinstance(place.step, TaskModel | WaitModel)
     }
-    return len(parallel.branches) - len(busy)
+    return sum(1 for block, _ in scope.blocks() if block not in busy)
 
 
 def _joins(outline: Outline, graph: Graph, looping: set[str], report: Report) -> None:
-    for place, parallel in outline.parallels():
-        if parallel.id not in graph.reached:
+    for place, scope in outline.scopes():
+        if scope.id not in graph.reached:
             continue
         exits = {
-            edge.block for edge in graph.before.get(join_of(parallel.id), ()) if edge.source in graph.reached
+            edge.block for edge in graph.before.get(join_of(scope.id), ()) if edge.source in graph.reached
         }
-        never = [block for block in parallel.branches if block not in exits]
-        if len(parallel.branches) - len(never) >= needed_by(parallel) or _loops(parallel, outline, looping):
+        blocks = [block for block, _ in scope.blocks()]
+        never = [block for block in blocks if block not in exits]
+        if len(blocks) - len(never) >= needed_by(scope) or _loops(scope, outline, looping):
             continue
-        report.add(
-            "join-never-fires",
-            f"{parallel.id!r} waits for {needed_by(parallel)} of its {len(parallel.branches)} branches, "
-            f"but {listed(never)} cannot end well",
-            (*place.path, "join"),
-        )
+        message = f"{scope.id!r} waits for its items, but its steps cannot end well"
+        if isinstance(scope, ParallelModel):
+            message = (
+                f"{scope.id!r} waits for {needed_by(scope)} of its {len(blocks)} branches, "
+                f"but {listed(never)} cannot end well"
+            )
+        report.add("join-never-fires", message, (*place.path, "join"))
 
 
-def _loops(parallel: ParallelModel, outline: Outline, looping: set[str]) -> bool:
-    return any(place.step.id in looping for place in outline.inside.get(parallel.id, ()))
+def _loops(scope: ScopeModel, outline: Outline, looping: set[str]) -> bool:
+    return any(place.step.id in looping for place in outline.inside.get(scope.id, ()))
 
 
 def _undo_steps(outline: Outline, graph: Graph, report: Report) -> None:

@@ -1,4 +1,4 @@
-"""How control flows: steps, the joins of parallel steps and the two ends as nodes, and what leads from one to another.
+"""How control flows: steps, the joins of parallel steps and maps and the two ends as nodes, and what leads from one to another.
 
 Knows nothing of data and of time. Edges are those a definition writes down; that an operator or a signal may end an
 instance at any moment is no edge.
@@ -15,7 +15,9 @@ from domain.definition.verification.choices import has_gap
 from domain.definition.verification.outline import Outline, Place
 from domain.steps.compensate import CompensateModel
 from domain.steps.ending import FailModel, SucceedModel
+from domain.steps.map import MapModel
 from domain.steps.parallel import ParallelModel
+from domain.steps.scope import ScopeModel, needed
 from domain.steps.task import TaskModel
 from domain.steps.wait import WaitModel
 
@@ -27,7 +29,8 @@ ENDED: Final = "/ended"
 class Edge(NamedTuple):
     """`completes`: the source ended well, so its output is there. `fails`: it failed for good.
 
-    `block` is set on the edge that ends a block well: it is the block's name, and the target is a join.
+    `block` is set on the edge that ends a block well: it is the block's name, and the target is a join. (A map leads to
+    its join without one, too: there may be no items.)
     """
 
     source: str
@@ -47,19 +50,13 @@ class Graph:
     ending: frozenset[str]  # Nodes from which a way leads to an end.
 
 
-def join_of(parallel: str) -> str:
-    return f"{parallel}/join"
+def join_of(scope: str) -> str:
+    return f"{scope}/join"
 
 
-def needed_by(parallel: ParallelModel) -> int:
-    """How many of its branches must end well."""
-    match parallel.join:
-        case "all":
-            return len(parallel.branches)
-        case "any":
-            return 1
-        case int(number):
-            return number
+def needed_by(scope: ParallelModel | MapModel) -> int:
+    """How many of its blocks, as they are written, must end well."""
+    return 1 if isinstance(scope, MapModel) else needed(scope.join, len(scope.branches))
 
 
 def build_graph(outline: Outline) -> Graph:
@@ -140,9 +137,11 @@ def _is_new(node: str, target: str, index: dict[str, int], low: dict[str, int], 
 def _edges_of(place: Place, outline: Outline) -> Iterator[Edge]:
     step = place.step
     match step:
-        case ParallelModel():
-            for steps in step.branches.values():
+        case ScopeModel():
+            for _, steps in step.blocks():
                 yield Edge(step.id, steps[0].id)
+            if isinstance(step, MapModel):
+                yield Edge(step.id, join_of(step.id))
             yield from _onwards(place, join_of(step.id))
         case FailModel():
             yield Edge(step.id, ENDED, completes=False)
@@ -179,7 +178,7 @@ def _end_of_block(place: Place, source: str) -> Edge:
 def may_fail(place: Place) -> bool:
     """Whether the step may fail for good by what it is; expressions that lack their data do not count."""
     match place.step:
-        case TaskModel() | FailModel() | ParallelModel():
+        case TaskModel() | FailModel() | ScopeModel():
             return True
         case WaitModel(signal=str(), on_timeout=None) if place.step.for_ is not None:
             return True

@@ -11,13 +11,15 @@ from domain.definition.fields import DEFAULT_RETRY_POLICY, RetryPolicy, Transiti
 from domain.definition.model import DefinitionModel, ErrorHandlerModel
 from domain.steps.compensate import CompensateModel
 from domain.steps.decision import DecisionModel
+from domain.steps.map import MapModel
 from domain.steps.parallel import ParallelModel
+from domain.steps.scope import ScopeModel
 from domain.steps.step import StepModel
 from domain.steps.task import TaskModel
 from domain.steps.wait import WaitModel
 
 Blocks = tuple[tuple[str, str], ...]
-"""(scope, block) of every block that a step stands in, outermost first."""
+"""(scope, block) of every block that a step stands in, outermost first. The block of a map has no name."""
 
 
 class Way(NamedTuple):
@@ -38,10 +40,15 @@ class Place(NamedTuple):
     @property
     def next(self) -> str | Sequence[Transition] | None:
         match self.step:
-            case TaskModel() | DecisionModel() | ParallelModel() | WaitModel() | CompensateModel():
+            case TaskModel() | DecisionModel() | ScopeModel() | WaitModel() | CompensateModel():
                 return self.step.next
             case _:
                 return None
+
+    @property
+    def maps(self) -> list[str]:
+        """The maps that it stands in, outermost first."""
+        return [scope for scope, block in self.blocks if not block]
 
     @property
     def transitions(self) -> Sequence[Transition]:
@@ -64,9 +71,9 @@ class Place(NamedTuple):
             yield Way(self.step.on_timeout, (*self.path, "onTimeout"), "timed-out")
 
     def is_beside(self, other: Place) -> bool:
-        """Whether the two stand in different branches of one parallel step, and so may run at once."""
+        """Whether the two stand in different branches of one parallel step, or in one map, and so may run at once."""
         mine = dict(self.blocks)
-        return any(scope in mine and mine[scope] != block for scope, block in other.blocks)
+        return any(scope in mine and (not block or mine[scope] != block) for scope, block in other.blocks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +85,7 @@ class Outline:
     by_id: dict[str, Place]
     undoes: dict[str, list[str]]  # Undo step → the steps that it undoes.
     savepoints: dict[str, list[str]]  # Savepoint → the steps that set it.
-    inside: dict[str, list[Place]]  # Parallel step → the steps in its branches, at any depth.
+    inside: dict[str, list[Place]]  # Parallel or map → the steps in its blocks, at any depth.
 
     @property
     def entry(self) -> str:
@@ -94,9 +101,9 @@ class Outline:
             if isinstance(place.step, WaitModel):
                 yield place, place.step
 
-    def parallels(self) -> Iterator[tuple[Place, ParallelModel]]:
+    def scopes(self) -> Iterator[tuple[Place, ParallelModel | MapModel]]:
         for place in self.places:
-            if isinstance(place.step, ParallelModel):
+            if isinstance(place.step, ParallelModel | MapModel):
                 yield place, place.step
 
     def policy_of(self, task: TaskModel) -> RetryPolicy:
@@ -132,10 +139,17 @@ def outline_of(model: DefinitionModel) -> Outline:
     return Outline(model, places, by_id, undoes, savepoints, inside)
 
 
+def block_in_words(blocks: Blocks) -> str:
+    """The innermost block, for a message."""
+    scope, block = blocks[-1]
+    return f"branch {block!r} of {scope!r}" if block else f"map {scope!r}"
+
+
 def _placed(steps: Sequence[StepModel], path: Path, blocks: Blocks) -> Iterator[Place]:
     for number, step in enumerate(steps):
         place = (*path, number)
         yield Place(step, place, blocks)
-        if isinstance(step, ParallelModel):
-            for block, inner in step.branches.items():
-                yield from _placed(inner, (*place, "branches", block), (*blocks, (step.id, block)))
+        if isinstance(step, ScopeModel):
+            for block, inner in step.blocks():
+                written = ("branches", block) if block else ("steps",)
+                yield from _placed(inner, (*place, *written), (*blocks, (step.id, block)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, get_args
 
 from domain.definition.document import Path
-from domain.definition.verification.outline import Outline, Place
+from domain.definition.verification.outline import Outline, Place, block_in_words
 from domain.definition.verification.report import Report, did_you_mean, listed
 from domain.events import Outcome, Status
 from domain.steps.compensate import CompensateModel
@@ -60,15 +60,12 @@ def _same_block(place: Place, target: Place, path: Path, report: Report) -> None
     if target.blocks == place.blocks:
         return
     if place.blocks[: len(target.blocks)] == target.blocks:
-        scope, block = place.blocks[-1]
-        report.add(
-            "leaves-block",
-            f"{target.step.id!r} stands outside branch {block!r} of {scope!r}, which {place.step.id!r} is in",
-            path,
-        )
+        where = block_in_words(place.blocks)
+        message = f"{target.step.id!r} stands outside {where}, which {place.step.id!r} is in"
+        report.add("leaves-block", message, path)
     else:
-        scope, block = target.blocks[-1]
-        report.add("enters-block", f"{target.step.id!r} stands inside branch {block!r} of {scope!r}", path)
+        message = f"{target.step.id!r} stands inside {block_in_words(target.blocks)}"
+        report.add("enters-block", message, path)
 
 
 def _undo_of(place: Place, step: TaskModel, outline: Outline, report: Report) -> None:
@@ -111,10 +108,9 @@ def _handlers(outline: Outline, report: Report) -> None:
             if handler.steps is None:
                 sources = [()]
             if any(blocks[: len(target.blocks)] != target.blocks for blocks in sources):
-                scope, block = target.blocks[-1]
                 report.add(
                     "enters-block",
-                    f"{target.step.id!r} stands inside branch {block!r} of {scope!r}, "
+                    f"{target.step.id!r} stands inside {block_in_words(target.blocks)}, "
                     "and not every step of this handler does",
                     (*path, "next"),
                 )

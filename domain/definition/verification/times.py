@@ -15,7 +15,7 @@ from domain.definition.verification.report import Report, did_you_mean
 from domain.durations import format_duration
 from domain.errors import TenutoError
 from domain.expressions import paths_of_value
-from domain.steps.parallel import ParallelModel
+from domain.steps.scope import ScopeModel
 from domain.steps.task import PRIORITIES, TaskModel, compile_duration
 from domain.steps.wait import WaitModel
 
@@ -98,7 +98,7 @@ def _deadline(
 
 
 def _after_completion(place: Place, graph: Graph) -> list[str]:
-    node = join_of(place.step.id) if isinstance(place.step, ParallelModel) else place.step.id
+    node = join_of(place.step.id) if isinstance(place.step, ScopeModel) else place.step.id
     return [edge.target for edge in graph.after.get(node, ()) if edge.completes]
 
 

@@ -11,10 +11,11 @@ from domain.definition.verification.outline import Outline, Place
 from domain.expressions import Reference, paths_of_condition, paths_of_value
 from domain.expressions.values import function_of
 from domain.steps.ending import FailModel, SucceedModel
+from domain.steps.map import MapModel
 from domain.steps.task import TaskModel
 from domain.steps.wait import WaitModel
 
-Moment = Literal["labels", "signal", "reason", "result", "step", "next", "wait-output"]
+Moment = Literal["labels", "signal", "reason", "result", "step", "next", "wait-output", "map-output"]
 """When an expression is evaluated. `step`: when the step is entered; `next`: when it has ended well."""
 
 
@@ -72,6 +73,9 @@ def _of_step(place: Place) -> Iterator[Site]:
     if isinstance(place.step, WaitModel):
         for use in _in_object(place.step.output or {}, (*place.path, "output")):
             yield Site(use, "wait-output", place)
+    if isinstance(place.step, MapModel):
+        for use in _in_object(place.step.output or {}, (*place.path, "output")):
+            yield Site(use, "map-output", place)
     for number, way in enumerate(place.transitions):
         if way.condition is not None:
             for use in uses_in_condition(way.condition, (*place.path, "next", number, "condition")):
@@ -89,6 +93,8 @@ def _values_of(place: Place) -> Iterator[tuple[Path, Any]]:
         case WaitModel() as wait:
             yield ("for",), wait.for_
             yield ("correlationKey",), wait.correlation_key
+        case MapModel() as over:
+            yield ("items",), over.items
         case SucceedModel() as succeed:
             yield ("result",), succeed.result
         case FailModel() as fail:

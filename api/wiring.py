@@ -95,7 +95,7 @@ async def while_connected(
     work: Awaitable[Result],
     otherwise: Other,
     *,
-    unheard: Callable[[Result], None] = lambda _: None,
+    unheard: Callable[[Any], None] = lambda _: None,
 ) -> Result | Other:
     """Awaits `work` as long as the caller is there and the server goes on; then it is cancelled.
 

@@ -1,4 +1,4 @@
-"""What must hold when a simulated world has come to rest: nothing was lost, nobody was lied to, nothing stands forgotten.
+"""What must hold when a simulated world has come to rest: nothing lost, nobody lied to, no effect forgotten.
 
 Compares four accounts of the same story: the log, what clients and workers were told, what the services truly did, and
 what the engines still remember.
@@ -23,7 +23,10 @@ from simulation.clients import Asked
 from simulation.invariants import Instance, Watch
 from simulation.remote_worker import Report
 from simulation.services import Services
-from simulation.virtual_time import Violation
+from simulation.virtual_time import ViolationError
+
+ENDING = ("cancel", "undo", "terminate")
+"""Acts after which an instance is rolled back, or has ended."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -85,25 +88,33 @@ def check_clients(watch: Watch, asked: list[Asked]) -> None:
     for one in asked:
         found = granted.get(one.id)
         if one.told in ("refused", "not now") and found is not None and not one.doubled:
-            raise Violation(f"I16: {one.what} {one.id} was refused ({one.error}) and is in the log: {found}")
+            raise ViolationError(
+                f"I16: {one.what} {one.id} was refused ({one.error}) and is in the log: {found}"
+            )
         if one.answer is None:
             continue
         if one.answer.events and found is None:
-            raise Violation(f"I1: {one.what} {one.id} was granted and is not in the log")
+            raise ViolationError(f"I1: {one.what} {one.id} was granted and is not in the log")
+        if one.answer.instance_id not in watch.instances:
+            raise ViolationError(f"I1: {one.what} {one.id} was told of an instance that is not in the log")
         if one.answer.version > watch.instances[one.answer.instance_id].state.version:
-            raise Violation(f"I1: {one.what} {one.id} was told of a version that is not in the log")
+            raise ViolationError(f"I1: {one.what} {one.id} was told of a version that is not in the log")
+        if one.what in ENDING and one.answer.status not in ("compensating", "completed", "failed"):
+            raise ViolationError(f"I16: {one.what} {one.id} was granted, and it is {one.answer.status}")
         if one.key is not None and bodies.setdefault(one.key, one.body) != one.body:
-            raise Violation(f"I11: key {one.key} was taken with two bodies")
+            raise ViolationError(f"I11: key {one.key} was taken with two bodies")
         if one.what == "start" and one.key is not None:
             if starts.setdefault(one.key, one.answer.instance_id) != one.answer.instance_id:
-                raise Violation(f"I11: key {one.key} was answered with two instances")
+                raise ViolationError(f"I11: key {one.key} was answered with two instances")
             if watch.starts.get(one.key) != one.answer.instance_id:
-                raise Violation(f"I11: key {one.key} was answered with an instance that it did not start")
+                raise ViolationError(
+                    f"I11: key {one.key} was answered with an instance that it did not start"
+                )
         if one.what == "signal":
             assert one.key is not None
             id = one.key.partition("/")[2]
             if id not in watch.instances[one.answer.instance_id].signals:
-                raise Violation(f"I9: signal {id} was granted and is lost")
+                raise ViolationError(f"I9: signal {id} was granted and is lost")
 
 
 def _granted(watch: Watch) -> dict[str, str]:
@@ -114,7 +125,7 @@ def _granted(watch: Watch) -> dict[str, str]:
             if event.request_id is not None:
                 what = f"{topic_of(event)} of {instance.state.id}"
                 if event.request_id in found:
-                    raise Violation(f"I16: {event.request_id} is in the log twice: {what}")
+                    raise ViolationError(f"I16: {event.request_id} is in the log twice: {what}")
                 found[event.request_id] = what
     return found
 
@@ -122,12 +133,13 @@ def _granted(watch: Watch) -> dict[str, str]:
 def check_workers(watch: Watch, reports: list[Report], services: Services) -> None:
     """I4, I5, I6: one dispatch for an attempt; what was said to be accepted is, from its holder."""
     for (key, attempt), times in services.dispatches.items():
-        if times > 1:
-            raise Violation(f"I4: attempt {attempt} of {key} was handed to {times} workers")
+        id, _, execution = key.partition("/")
+        if times > 1 + watch.instances[id].tried_again.get(execution, 0):
+            raise ViolationError(f"I4: attempt {attempt} of {key} was handed to {times} workers")
     for report in reports:
-        _, attempt, _, id, execution = report.token.split("|")
+        _, number_of_attempt, _, id, execution = report.token.split("|")
         instance = watch.instances[id]
-        number = (execution, int(attempt))
+        number = (execution, int(number_of_attempt))
         said = [status.status for status in report.statuses]
         if said.count("accepted") > 1:
             instance.fail("I5", f"{number} was accepted twice")
@@ -146,7 +158,9 @@ def _check_heard(instance: Instance, number: tuple[str, int]) -> None:
     """A success that came too late to count is on record all the same."""
     execution, attempt = number
     recorded = instance.results.get(number) in ("completed", "compensated") or any(
-        isinstance(event, e.ResultIgnored) and (event.execution, event.attempt) == number and event.error is None
+        isinstance(event, e.ResultIgnored)
+        and (event.execution, event.attempt) == number
+        and event.error is None
         for event in instance.events
     )
     resolved = any(isinstance(one, e.StepResolved) and one.execution == execution for one in instance.events)
@@ -177,7 +191,9 @@ def _check_stimuli(instance: Instance, program: Program) -> None:
     stored = instance.events
     if told != stored:
         first = next((n for n, (a, b) in enumerate(zip(told, stored, strict=False)) if a != b), len(told))
-        instance.fail("I3", f"decided again, its history differs from version {first + 1} on: {stored[first:][:1]}")
+        instance.fail(
+            "I3", f"decided again, its history differs from version {first + 1} on: {stored[first:][:1]}"
+        )
 
 
 def check_cache(watch: Watch, cache: Cache) -> None:

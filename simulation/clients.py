@@ -1,7 +1,7 @@
 """Who asks: clients, who start and act and ask again when they got no answer, and an operator, who ends every wait.
 
-Every request carries an id of its own, which stands in the log if it was granted. `Asked` keeps what its sender was told:
-success, definite failure or nothing (I16); what the log says is compared at the end (`aftermath.py`).
+Every request carries an id of its own, which stands in the log if it was granted. `Asked` keeps what its sender was
+told: success, definite failure or nothing (I16); what the log says is compared at the end (`aftermath.py`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Act = Callable[[Envelope, str], Command]
 
 
 class Asked(Struct, kw_only=True, eq=False):
-    """One request, and what its sender was told. `doubled`: it may have come twice, so a refusal may be of the second."""
+    """One request, and what its sender was told. `doubled`: it came twice, so a refusal may be of the second."""
 
     id: str
     what: str
@@ -89,7 +89,9 @@ class Client:
 
         return await self.ask("start", ask, key=key, body=body)
 
-    async def act(self, instance: str, make: Act, what: str, *, key: str | None = None, body: str = "") -> Asked:
+    async def act(
+        self, instance: str, make: Act, what: str, *, key: str | None = None, body: str = ""
+    ) -> Asked:
         def ask(engine: Engine, id: str) -> Coroutine[Any, Any, Answer]:
             return engine.act(instance, lambda env: make(env, id))
 
@@ -104,14 +106,13 @@ class Client:
         body: str = "",
     ) -> Asked:
         """The last try. Each has an id of its own."""
+        tries = 0
         while True:
-            for _ in range(TRIES):
-                asked = await self._once(what, make, key, body)
-                if asked.told in ("granted", "refused"):
-                    return asked
-                await self.clock.sleep(AGAIN_SECONDS)
-            if not self.faults.healed:
+            tries += 1
+            asked = await self._once(what, make, key, body)
+            if asked.told in ("granted", "refused") or (tries >= TRIES and not self.faults.healed):
                 return asked
+            await self.clock.sleep(AGAIN_SECONDS)
 
     async def _once(
         self,
@@ -144,17 +145,6 @@ class Client:
         return asked
 
 
-def envelope(env: Envelope, id: str, actor: str) -> dict[str, Any]:
-    """What every act carries."""
-    return {
-        "at": env.at,
-        "command_id": env.command_id,
-        "request_id": id,
-        "actor": actor,
-        "reason": f"{actor} wants it",
-    }
-
-
 class Customer:
     """Starts one instance, some time, and then does this and that to it."""
 
@@ -184,76 +174,34 @@ class Customer:
 
     async def _do_something(self, instance: str, number: int) -> None:
         client, random = self.client, self.client.random
-        kind = random.choice(["go"] * 6 + ["note", "note", "stop", "cancel", "pause", "pause", "data", "undo", "end"])
+        kind = random.choice(
+            ["go"] * 6 + ["note", "note", "stop", "cancel", "pause", "pause", "data", "undo", "terminate"]
+        )
         if kind in ("go", "note", "stop"):
-            await self._signal(instance, kind, f"{client.name}-{number}")
+            await self.signal(instance, kind, f"{client.name}-{number}")
             return
         if client.faults.strikes("client errs"):
-            await client.act(instance, _nonsense(random, client.name), "nonsense")
-        act = _act(kind, client.name)
+            await client.act(instance, acts.nonsense(random, client.name), "nonsense")
+        act = acts.plain(kind, client.name)
         await client.act(instance, act, kind)
         if kind == "pause":
             await client.clock.sleep(random.uniform(0, 5))
-            await client.act(instance, _act("resume", client.name), "resume")
+            await client.act(instance, acts.plain("resume", client.name), "resume")
 
-    async def _signal(self, instance: str, name: str, id: str) -> None:
+    async def signal(self, instance: str, name: str, id: str) -> None:
         client, random = self.client, self.client.random
         payload = {"why": "enough", "approved": random.random() < 0.5}
-        signal = _signal(name, id, payload, client.name)
+        signal = acts.signal(name, id, payload, client.name)
         await client.act(instance, signal, "signal", key=f"{instance}/{id}", body="first")
         if client.faults.strikes("client repeats"):
             await client.act(instance, signal, "signal", key=f"{instance}/{id}", body="first")
         if client.faults.strikes("client errs"):
-            other = _signal(name, id, {"why": "other"}, client.name)
+            other = acts.signal(name, id, {"why": "other"}, client.name)
             await client.act(instance, other, "signal", key=f"{instance}/{id}", body="other")
 
 
-def _act(kind: str, actor: str) -> Act:
-    def make(env: Envelope, id: str) -> Command:
-        fields = envelope(env, id, actor)
-        match kind:
-            case "cancel":
-                return c.CancelInstance(**fields)
-            case "pause":
-                return c.PauseInstance(**fields)
-            case "resume":
-                return c.ResumeInstance(**fields)
-            case "data":
-                return c.ChangeData(**fields, data={"flag": 0, "missing": 1})
-            case "undo":
-                return c.UndoInstance(**fields)
-            case _:
-                return c.TerminateInstance(**fields)
-
-    return make
-
-
-def _signal(name: str, signal_id: str, payload: object, actor: str) -> Act:
-    def make(env: Envelope, id: str) -> Command:
-        return c.SendSignal(**envelope(env, id, actor), signal_id=signal_id, name=name, payload=payload)
-
-    return make
-
-
-def _nonsense(random: Random, actor: str) -> Act:
-    """What no instance can grant, or what it must refuse with a type."""
-    kind = random.randrange(4)
-
-    def make(env: Envelope, id: str) -> Command:
-        fields = envelope(env, id, actor)
-        if kind == 0:
-            return c.SendSignal(**fields, signal_id="x", name="unheard-of", payload=None)
-        if kind == 1:
-            return c.RetryStep(**fields, execution="nowhere#1")
-        if kind == 2:
-            return c.ChangeData(**fields, data={"input": 1})
-        return c.CompleteStep(**fields, execution="s1#9", attempt=1, token="forged", output=1)  # noqa: S106
-
-    return make
-
-
 class Operator:
-    """Looks at what has not ended, and does what it waits for a person to do. Its first choices vary, its last is to go on."""
+    """Looks at what has not ended, and does what it waits for a person to do; in the end it goes on."""
 
     def __init__(self, client: Client, look: Callable[[], list[State]]) -> None:
         self._client = client
@@ -270,28 +218,16 @@ class Operator:
     async def _help(self, state: State) -> None:
         name, random = self._client.name, self._client.random
         if state.paused and not state.ended:
-            await self._client.act(state.id, _act("resume", name), "resume")
+            await self._client.act(state.id, acts.plain("resume", name), "resume")
         if state.data.get("flag") == 1 and not state.ended:
-            await self._client.act(state.id, _act("data", name), "data")
+            await self._client.act(state.id, acts.plain("data", name), "data")
         for execution, open in list(state.open.items()):
             if isinstance(open, Stuck):
                 key = f"{state.id}/{execution}"
                 rounds = self._rounds[key] = self._rounds.get(key, 0) + 1
                 kind = random.choice(("retry", "retry", "skip", "resolve")) if rounds < 4 else "skip"
-                await self._client.act(state.id, _decide(kind, execution, name), kind)
+                await self._client.act(state.id, acts.help_on(kind, execution, name), kind)
             elif isinstance(open, Waiting) and open.signal is not None and not state.ended:
                 self._signals += 1
-                signal = _signal(open.signal, f"{name}-{self._signals}", {"why": "at last"}, name)
+                signal = acts.signal(open.signal, f"{name}-{self._signals}", {"why": "at last"}, name)
                 await self._client.act(state.id, signal, "signal", key=f"{state.id}/{name}-{self._signals}")
-
-
-def _decide(kind: str, execution: str, actor: str) -> Act:
-    def make(env: Envelope, id: str) -> Command:
-        fields = envelope(env, id, actor)
-        if kind == "retry":
-            return c.RetryStep(**fields, execution=execution)
-        if kind == "skip":
-            return c.SkipStep(**fields, execution=execution)
-        return c.ResolveStep(**fields, execution=execution, output={"flag": 0})
-
-    return make

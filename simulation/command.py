@@ -3,8 +3,8 @@
     python -m simulation --seeds 500 [--first 0] [--jobs 2]
     python -m simulation --seed 42 [--trace]
 
-A run over many seeds fails when a world breaks an invariant, and also when a kind of fault never struck: then it was not
-tried. Ends with 0 or 1.
+A run over many seeds fails when a world breaks an invariant, and also when a kind of fault never struck: then it was
+not tried. Ends with 0 or 1.
 """
 
 from __future__ import annotations
@@ -66,7 +66,11 @@ def many(seeds: range, *, jobs: int, write: Write) -> int:
     seconds = 0.0
     for outcome in _outcomes(seeds, jobs):
         struck.update(outcome.struck)
-        events, instances, seconds = events + outcome.events, instances + outcome.instances, seconds + outcome.seconds
+        events, instances, seconds = (
+            events + outcome.events,
+            instances + outcome.instances,
+            seconds + outcome.seconds,
+        )
         if outcome.problem is not None:
             failed.append(outcome)
             write(told(outcome))
@@ -74,8 +78,12 @@ def many(seeds: range, *, jobs: int, write: Write) -> int:
         size, _ = shrink(outcome, lambda smaller, seed=outcome.seed: World(seed, smaller).run())  # type: ignore[misc]
         write(f"seed {outcome.seed} fails with less too: {_size(size, outcome)}")
     spent = time.monotonic() - began
-    write(f"{len(seeds)} worlds, {instances} instances, {events} events, {seconds / 3600:.1f} simulated hours")
-    write(f"{sum(struck.values())} faults: {', '.join(f'{kind} {times}' for kind, times in struck.most_common())}")
+    write(
+        f"{len(seeds)} worlds, {instances} instances, {events} events, {seconds / 3600:.1f} simulated hours"
+    )
+    write(
+        f"{sum(struck.values())} faults: {', '.join(f'{kind} {times}' for kind, times in struck.most_common())}"
+    )
     never = [kind for kind in KINDS if not struck[kind]] if len(seeds) >= ALL_KINDS_FROM else []
     if never:
         write(f"NEVER STRUCK: {', '.join(never)}")

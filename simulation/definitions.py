@@ -1,4 +1,4 @@
-"""Random definitions: every kind of step, nested, with undos, policies, handlers, signals, deadlines; and an order saga.
+"""Random definitions: every kind of step, nested, with undos, policies, handlers, signals, deadlines; and an order.
 
 Valid by construction, and they come to an end once services work and somebody acts for whoever is waited for: what goes
 back does so by a decision on data that a working service sets to 0, or for errors that only a failing one gives.
@@ -7,9 +7,11 @@ back does so by a decision on data that a working service sets to 0, or for erro
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from random import Random
 from typing import Any
 
+from domain.definition.document import read_document
 from domain.definition.model import DefinitionModel
 from domain.definition.parse import Deployable
 from domain.digest import digest
@@ -23,56 +25,13 @@ POLICIES: tuple[Tree, ...] = (
 )
 ALWAYS = 1.0
 
-ORDER: Tree = {
-    "name": "order",
-    "timeout": "90s",
-    "retryPolicies": {
-        "payment": {"maxAttempts": 3, "initialInterval": "1s", "maxInterval": "10s", "nonRetryableErrors": ["A"]},
-        "inventory": {"maxAttempts": 5, "initialInterval": "100ms", "backoffCoefficient": 1.5},
-        "shipping": {"maxAttempts": 3, "initialInterval": "2s"},
-        "notification": {"maxAttempts": 10, "initialInterval": "1s"},
-    },
-    "deadlines": {"shipBy": {"after": {"step": "charge"}, "within": "20s", "reach": {"step": "ship"}, "escalate": [50, 80, 100]}},
-    "signals": {
-        "stop": {"do": "cancel", "reason": "$.signal.payload.why"},
-        "note": {"set": {"shippingAddress": "$.signal.payload"}},
-    },
-    "errorHandlers": [
-        {"errors": ["A"], "steps": ["ship"], "next": "askAgain"},
-        {"errors": ["*"], "do": "compensate"},
-    ],
-    "results": {"cancelled": {"reason": "$.end.reason"}, "compensated": {"reason": "$.end.reason"}},
-    "steps": [
-        {"id": "charge", "type": "task", "action": "http:payments/charge", "serviceType": "payment", "output": {"payment": "$"},
-         "timeout": "10s", "scheduleToClose": "30s", "compensateWith": "refund", "next": "isPaidFor"},
-        {"id": "isPaidFor", "type": "decision",
-         "next": [{"condition": "$.payment.status == 'declined'", "next": "declined"}, {"next": "reserve"}]},
-        {"id": "reserve", "type": "task", "action": "http:inventory/reserve", "serviceType": "inventory", "timeout": "10s",
-         "output": {"inventory": "$"}, "compensateWith": "release", "savepoint": "stocked", "next": "approval"},
-        {"id": "approval", "type": "wait", "signal": "go", "for": "6s", "onTimeout": "prepare", "next": "prepare"},
-        {"id": "askAgain", "type": "compensate", "to": "stocked", "reason": "Warehouse closed", "next": "approval"},
-        {"id": "prepare", "type": "parallel", "branches": {
-            "packing": [{"id": "pack", "type": "task", "action": "worker:q/pack", "timeout": "5s", "heartbeat": "2s"}],
-            "papers": [{"id": "invoice", "type": "task", "action": "worker:slow/invoice", "compensateWith": "void"}],
-        }, "next": "ship"},
-        {"id": "ship", "type": "task", "action": "http:shipping/shipments", "serviceType": "shipping",
-         "compensateWith": "cancelShipment", "output": {"shipping": "$"}, "heartbeat": "5s", "alertAfter": "3s",
-         "timeout": {"$max": [{"$subtract": ["$.deadlines.shipBy.remainingMs", {"$ms": "5s"}]}, {"$ms": "4s"}]},
-         "priority": {"$if": ["$.deadlines.shipBy.remainingMs < 10000", "high", "normal"]}, "next": "confirm"},
-        {"id": "confirm", "type": "task", "action": "worker:q/confirm", "serviceType": "notification", "timeout": "5s",
-         "fallback": "done", "next": "done"},
-        {"id": "done", "type": "succeed", "result": {"shipmentId": "$.shipping.shipmentId"}},
-        {"id": "declined", "type": "fail", "error": {"type": "PaymentDeclinedError", "message": "$.payment.declineReason"}},
-        {"id": "refund", "type": "task", "action": "http:payments/refund", "serviceType": "payment", "timeout": "10s",
-         "input": {"paymentId": "$.undo.output.paymentId", "reason": "$.undo.reason"}},
-        {"id": "release", "type": "task", "action": "http:inventory/release", "serviceType": "inventory", "timeout": "10s",
-         "input": {"reservationId": "$.undo.output.reservationId"}},
-        {"id": "cancelShipment", "type": "task", "action": "http:shipping/cancel", "serviceType": "shipping", "timeout": "10s",
-         "input": {"shipmentId": "$.undo.output.shipmentId"}},
-        {"id": "void", "type": "task", "action": "worker:slow/void", "input": {"reason": "$.undo.reason"}},
-    ],
-}  # fmt: skip
-"""The brief's order saga, in its form with an approval, a deadline and a savepoint, and in a hurry."""
+ORDER = Path(__file__).with_name("order.yaml")
+"""The order saga, in its form with an approval, a deadline and a savepoint."""
+
+
+def order() -> Tree:
+    tree: Tree = read_document(ORDER.read_text(encoding="utf-8"), ORDER.name).tree
+    return tree
 
 
 def deployable(tree: Tree) -> Deployable:
@@ -91,6 +50,8 @@ class Writer:
         self._tasks: list[str] = []
         self._savepoints: list[str] = []
         self._number = 0
+        # Without limits of time nothing but a lost lease frees a step: what the engine forgets stands still for ever.
+        self._limited = random.random() < 0.6
 
     def definition(self) -> Tree:
         steps = self._block(depth=0)
@@ -108,7 +69,7 @@ class Writer:
             "errorHandlers": [self._handler(top) for _ in range(self._random.choice((0, 0, 1, 2)))],
             "steps": steps + self._undos,
         }
-        if self._one_in(3):
+        if self._limited and self._one_in(2):
             tree |= {"timeout": "25s", "onTimeout": self._random.choice(("fail", "compensate"))}
         if self._tasks and self._one_in(2):
             tree["deadlines"] = {"soon": self._deadline()}
@@ -185,23 +146,35 @@ class Writer:
         return step
 
     def _action(self, id: str) -> str:
-        return self._random.choice((f"worker:q/{id}", f"worker:q/{id}", f"worker:slow/{id}", f"http:shop/{id}"))
+        return self._random.choice(
+            (f"worker:q/{id}", f"worker:q/{id}", f"worker:slow/{id}", f"http:shop/{id}")
+        )
 
     def _limits(self) -> Tree:
         random = self._random
+        limits: dict[str, tuple[float, tuple[Any, ...]]] = {
+            "timeout": (0.6, ("3s", {"$max": [{"$ms": "1s"}, 500]})),
+            "scheduleToStart": (0.15, ("4s",)),
+            "scheduleToClose": (0.3, ("6s", "15s")),
+            "heartbeat": (0.3, ("2s",)),
+        }
         choices: dict[str, tuple[float, tuple[Any, ...]]] = {
-            "timeout": (0.5, ("3s", {"$max": [{"$ms": "1s"}, 500]})),
-            "scheduleToStart": (0.1, ("4s",)),
-            "scheduleToClose": (0.2, ("6s", "15s")),
-            "heartbeat": (0.25, ("2s",)),
+            **(limits if self._limited else {}),
             "alertAfter": (0.2, ("2s",)),
             "retryPolicy": (0.7, POLICIES),
             "onMaxRetriesExceeded": (0.4, ("compensate", "pause", "fail")),
             "priority": (0.2, ("high",)),
             "businessStatus": (0.2, ("packing", "sending")),
-            "input": (ALWAYS, ({"now": "$.now", "flag": {"$coalesce": ["$.flag", 0]}},) * 20 + ("$.missing",)),
+            "input": (
+                ALWAYS,
+                ({"now": "$.now", "flag": {"$coalesce": ["$.flag", 0]}},) * 20 + ("$.missing",),
+            ),
         }
-        return {name: random.choice(values) for name, (share, values) in choices.items() if random.random() < share}
+        return {
+            name: random.choice(values)
+            for name, (share, values) in choices.items()
+            if random.random() < share
+        }
 
     def _wait(self, onwards: list[str]) -> Tree:
         if self._one_in(3):

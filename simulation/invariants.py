@@ -1,7 +1,8 @@
-"""What must hold after every commit, told again without the code that is under test: the table in the docs has the names.
+"""What must hold after every commit, told again without the code that is under test.
 
-`Watch` hears of each transaction at its instant, folds every instance once more, and raises `Violation` for the first
-thing that must not be. What can only be told at the end stands in `aftermath.py`.
+`Watch` hears of each transaction at its instant, folds every instance once more, and raises `ViolationError` for the
+first thing that must not be, under the name of the invariant (I1 to I16) that it breaks. What can only be told at the
+end stands in `aftermath.py`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from domain.status import TERMINAL, check_transition
 from engine.ports import OwedRow, Recorded
 from engine.rows import rows_of
 from engine.store.memory import MemoryStore
-from simulation.virtual_time import Violation
+from simulation.virtual_time import ViolationError
 
 GRACE = timedelta(milliseconds=1)
 """A claim may come so much before an attempt is due (domain/results.py)."""
@@ -38,13 +39,14 @@ class Instance:
         self.scheduled: dict[str, e.StepScheduled] = {}  # The first attempt of each execution.
         self.succeeded: dict[str, None] = {}  # Executions whose success is on record, late or not.
         self.undone: dict[str, str] = {}  # Executions whose undo is on record, and what says so.
+        self.tried_again: dict[str, int] = {}  # How often an undo was begun anew after it had been given up.
         self.signals: dict[str, str] = {}  # Received → consumed by which event, "" so far.
         self.terminal = 0
         self.expected: list[str] = []  # What a rollback will undo next, in order.
         self.partial = False  # Whether the last rollback was a step of the definition.
 
     def fail(self, invariant: str, problem: str) -> None:
-        raise Violation(f"{invariant}: {self.state.id} at version {self.state.version}: {problem}")
+        raise ViolationError(f"{invariant}: {self.state.id} at version {self.state.version}: {problem}")
 
 
 class Watch:
@@ -61,7 +63,7 @@ class Watch:
         touched: dict[str, Instance] = {}
         for recorded in events:
             if recorded.position <= self._position:
-                raise Violation(f"I2: position {recorded.position} came after {self._position}")
+                raise ViolationError(f"I2: position {recorded.position} came after {self._position}")
             self._position = recorded.position
             if not recorded.stream.startswith("definition/"):
                 instance = self.instances.get(recorded.stream)
@@ -119,6 +121,7 @@ def _scheduled(instance: Instance, event: e.StepScheduled) -> None:
         instance.fail("I10", f"{event.undoes} is undone and never succeeded")
     if instance.undone.get(event.undoes) == "given up":
         del instance.undone[event.undoes]  # A later rollback tries once more what a person gave up.
+        instance.tried_again[event.execution] = instance.tried_again.get(event.execution, 0) + 1
         for number in [number for number in instance.started if number[0] == event.execution]:
             del instance.started[number]
             instance.results.pop(number, None)
@@ -193,7 +196,9 @@ def _accepted(instance: Instance, execution: str, attempt: int, what: str) -> No
     if not isinstance(open, Running) or open.attempt != attempt:
         instance.fail("I6", f"{execution} attempt {attempt} {what}, and it was not running")
     if (execution, attempt) in instance.results:
-        instance.fail("I5", f"{execution} attempt {attempt} {what} after it {instance.results[execution, attempt]}")
+        instance.fail(
+            "I5", f"{execution} attempt {attempt} {what} after it {instance.results[execution, attempt]}"
+        )
     instance.results[execution, attempt] = what
 
 

@@ -59,7 +59,8 @@ class Network:
     ) -> T:
         """What `make` returns on `to`, or raises there. `held`: the server ends it when the caller gives up.
 
-        `doubled` is told when the request arrives twice; without it, it does not. Raises NoAnswerError after so many seconds, or when the line breaks.
+        `doubled` is told when the request arrives twice; without it, it does not. Raises NoAnswerError after so many
+        seconds, or when the line breaks.
         """
         caller = PROCESS.get()
         assert caller is not None

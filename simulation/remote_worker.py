@@ -84,9 +84,10 @@ class RemoteWorker:
         self._jobs: dict[str, Job] = {}
 
     async def run(self) -> None:
-        beating = asyncio.create_task(self._beat_for_ever())
-        while beating:
-            await self._poll()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._beat_for_ever())
+            while True:
+                await self._poll()
 
     # Taking work --------------------------------------------------------------------
 

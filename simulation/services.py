@@ -61,7 +61,9 @@ class Services:
         late = strikes("service is late")
         await asyncio.sleep(self._random.uniform(2, 30) if late else self._random.uniform(0.001, 1.5))
         if strikes("service refuses"):
-            return Failed(StepError(type="A", message="it cannot be done", retryable=self._random.random() < 0.5))
+            return Failed(
+                StepError(type="A", message="it cannot be done", retryable=self._random.random() < 0.5)
+            )
         if strikes("service fails"):
             wait = self._random.choice((None, None, 500, 3_000))
             return Failed(StepError(type="B", message="not now"), retry_after_ms=wait)
@@ -75,7 +77,7 @@ class Services:
         if known is None:
             flag = 0 if self._faults.healed else self._random.randrange(3)
             status = "declined" if flag == 2 else "approved"
-            ids = {name: key for name in ("paymentId", "reservationId", "shipmentId", "trackingNumber")}
+            ids = dict.fromkeys(("paymentId", "reservationId", "shipmentId", "trackingNumber"), key)
             output = {"flag": flag, "status": status, "declineReason": "no funds", **ids}
             known = self.effects[key] = Effect(key=key, order=len(self.effects), output=output)
         return known

@@ -1,4 +1,4 @@
-"""A failing world made smaller: fewer kinds of faults, fewer instances, less time, as long as it fails in the same way."""
+"""A failing world made smaller: fewer kinds of faults, fewer instances, less time, while it fails in the same way."""
 
 from __future__ import annotations
 
@@ -42,4 +42,7 @@ def _smaller(size: Size, failed: Outcome) -> Iterator[Size]:
 
 def _same(tried: Outcome, outcome: Outcome) -> bool:
     """Whether the same invariant is broken."""
-    return tried.problem is not None and tried.problem.partition(":")[0] == str(outcome.problem).partition(":")[0]
+    return (
+        tried.problem is not None
+        and tried.problem.partition(":")[0] == str(outcome.problem).partition(":")[0]
+    )

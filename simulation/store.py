@@ -116,7 +116,7 @@ class Connection:
     # On its way --------------------------------------------------------------------
 
     async def _ask(self, act: Act[T]) -> T:
-        """One statement. When it is refused it may have been carried out, which makes no difference to those asked here."""
+        """One statement. One that is refused may have been carried out: of those asked here, none minds."""
         await self._reach()
         if self._database.faults.strikes("store refuses"):
             if self._database.random.random() < 0.5:

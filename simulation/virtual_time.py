@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import heapq
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from math import ceil
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 from domain.errors import TenutoError
 
@@ -26,6 +26,7 @@ MAX_STEPS = 5_000_000
 _SWEEP_EVERY = 5_000
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class NothingToDoError(TenutoError):
@@ -36,7 +37,7 @@ class EndlessError(TenutoError):
     """{steps} steps, and no end: something turns in circles at {seconds} s."""
 
 
-class Violation(AssertionError):
+class ViolationError(AssertionError):
     """Something that must hold does not. It ends the run from wherever it is raised, also where nobody waits."""
 
 
@@ -118,14 +119,20 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def time(self) -> float:
         return self.microseconds / 1e6
 
-    def call_soon(self, callback: Any, *args: Any, context: contextvars.Context | None = None) -> asyncio.Handle:
+    def call_soon(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
         if not self._closed:
             self._ready.append(handle)
         return handle
 
     def call_later(
-        self, delay: float, callback: Any, *args: Any, context: contextvars.Context | None = None
+        self,
+        delay: float,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         at = self.microseconds + max(0, ceil(delay * 1e6))
         handle = asyncio.TimerHandle(at / 1e6, callback, args, self, context)
@@ -134,7 +141,11 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return handle
 
     def call_at(
-        self, when: float, callback: Any, *args: Any, context: contextvars.Context | None = None
+        self,
+        when: float,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         return self.call_later(when - self.time(), callback, *args, context=context)
 
@@ -169,7 +180,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         error = context.get("exception")
-        if isinstance(error, Violation):
+        if isinstance(error, ViolationError):
             self.broken = error
         self.faults.append(f"{context.get('message')}: {context.get('exception')!r}")
 
@@ -239,21 +250,30 @@ class VirtualClock:
 
     def __init__(self, loop: VirtualLoop, random: Random, *, offset: int = 0, rate: float = 1.0) -> None:
         self.offset = offset
-        self.rate = rate
+        self._rate = rate
         self._loop = loop
         self._random = random
+        self._set_at = self._passed = loop.microseconds
+
+    def set_right(self, offset: int) -> None:
+        """It is measured anew: off by no more than `offset` from now on, and it runs as fast as time."""
+        self._passed, self._set_at = self._microseconds(), self._loop.microseconds
+        self.offset, self._rate = self._set_at - self._passed + offset, 1.0
 
     def now(self) -> datetime:
-        return START + timedelta(microseconds=round(self._loop.microseconds * self.rate) + self.offset)
+        return START + timedelta(microseconds=self._microseconds() + self.offset)
 
     def monotonic(self) -> float:
-        return self._loop.microseconds * self.rate / 1e6
+        return self._microseconds() / 1e6
 
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds / self.rate)
+        await asyncio.sleep(seconds / self._rate)
 
     def entropy(self) -> float:
         return self._random.random()
+
+    def _microseconds(self) -> int:
+        return self._passed + round((self._loop.microseconds - self._set_at) * self._rate)
 
     def new_id(self) -> str:
         """A UUIDv7 in all but its two version bits."""

@@ -33,10 +33,6 @@ class UnknownServicesError(TenutoError):
     """The definition calls services that this server has no URL for: {services} (asked with strict)."""
 
 
-class WrongVersionError(TenutoError):
-    """Instance {instance_id!r} is at version {actual}, not at {expected} as If-Match says; read it again."""
-
-
 class AmbiguousExecutionError(TenutoError):
     """Instance {instance_id!r} has {count} executions that wait for a person; say which: {named}."""
 

@@ -131,7 +131,7 @@ PROBLEMS: Mapping[type[TenutoError], Problem] = {
     ports.VersionConflictError: Problem(409, "version-conflict", "Somebody else was first"),
     ports.DuplicateCommandError: Problem(409, "version-conflict", "Somebody else was first"),
     RebuildRunningError: Problem(409, "rebuild-running", "The projection is being rebuilt already"),
-    api.WrongVersionError: Problem(
+    engine.WrongVersionError: Problem(
         412, "wrong-version", "The instance has changed", {"expected": "expected", "actual": "actual"}
     ),
     # Who may.

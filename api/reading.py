@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from starlette.requests import Request
 
-from api.errors import InvalidParameterError, WrongVersionError
+from api.errors import InvalidParameterError
 from api.wiring import namespace_of, wiring_of
 from domain.codec import decode
 from domain.errors import UnknownInstanceError
@@ -95,15 +95,14 @@ class _Envelope(msgspec.Struct):
 _envelope = msgspec.json.Decoder(_Envelope)
 
 
-def refuse_other_version(request: Request, state: State) -> None:
-    """`If-Match`: the instance's version, as its `ETag` said. Raises WrongVersionError."""
+def expected_version(request: Request) -> int | None:
+    """`If-Match`: the version that the instance must have, as its `ETag` said; None for any."""
     expected = request.headers.get("if-match")
     if expected in (None, "*"):
-        return
+        return None
     named = expected.strip().removeprefix("W/").strip('"')
     if not named.isdecimal():
         raise InvalidParameterError(
             place="header", name="If-Match", value=expected, expected='a version, as "7"'
         )
-    if int(named) != state.version:
-        raise WrongVersionError(instance_id=state.id, expected=int(named), actual=state.version)
+    return int(named)

@@ -16,7 +16,7 @@ from domain.instance import advance
 from domain.state import State
 from engine.cache import Cache, Entry, fold
 from engine.draft import Decided, Draft, Request
-from engine.errors import NOT_NOW, IncidentError
+from engine.errors import NOT_NOW, IncidentError, WrongVersionError
 from engine.messages import Envelope
 from engine.ports import Clock, Loaded, Store
 from engine.registry import Registry
@@ -102,6 +102,10 @@ class Decider:
         try:
             if entry.program is None:
                 raise UnknownInstanceError(instance_id=request.stream)
+            if request.expected_version not in (None, before):
+                raise WrongVersionError(
+                    instance_id=request.stream, expected=request.expected_version, actual=before
+                )
             command = request.make(Envelope(item.at, item.command_id, self._clock.entropy()))
             item.events = advance(command, entry.state, entry.program)
         except TenutoError as refusal:

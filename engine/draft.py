@@ -43,12 +43,14 @@ class ClientKey(NamedTuple):
 class Request(Struct, kw_only=True, eq=False):
     """One wish for one instance. `program` comes with a start; `poller` with a claim, for whom it is made.
 
-    `ready` is what a claim took from the board, `token` its lease. The answer, or the refusal, is given through
-    `future` after the commit; `over` says that it was given, or that the claim was given up.
+    With `expected_version` it is refused when the instance has another. `ready` is what a claim took from the board,
+    `token` its lease. The answer, or the refusal, is given through `future` after the commit; `over` says that it was
+    given, or that the claim was given up.
     """
 
     stream: str
     make: Callable[[Envelope], Command]
+    expected_version: int | None = None
     future: asyncio.Future[Answer] | None = None
     program: Program | None = None
     client: ClientKey | None = None

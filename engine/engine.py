@@ -194,9 +194,20 @@ class Engine:
             )
         )
 
-    async def act(self, instance_id: str, make: Callable[[Envelope], Command]) -> Answer:
-        """Any command for one instance. Raises UnknownInstanceError and whatever the domain refuses it with."""
-        return await self._loop.submit(Request(stream=instance_id, make=make))
+    async def act(
+        self,
+        instance_id: str,
+        make: Callable[[Envelope], Command],
+        *,
+        expected_version: int | None = None,
+    ) -> Answer:
+        """Any command for one instance. Raises UnknownInstanceError and whatever the domain refuses it with.
+
+        Raises WrongVersionError when the instance has another version than the expected one at that very moment.
+        """
+        return await self._loop.submit(
+            Request(stream=instance_id, make=make, expected_version=expected_version)
+        )
 
     async def signal_by_key(
         self,

@@ -18,6 +18,10 @@ class IdempotencyConflictError(TenutoError):
     """Idempotency key {key!r} was already used for another request; use a new key for a new request."""
 
 
+class WrongVersionError(TenutoError):
+    """Instance {instance_id!r} is at version {actual}, not at {expected} as was expected of it; read it again."""
+
+
 class NoListenerError(TenutoError):
     """No open instance with correlation key {correlation_key!r} listens for signal {signal!r}."""
 

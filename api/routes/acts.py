@@ -15,7 +15,7 @@ from starlette.responses import Response
 from api import bodies
 from api.bodies import ActBody, DataBody, ResolveBody, StepActBody
 from api.errors import AmbiguousExecutionError, NothingWaitsError, UnknownAlertError
-from api.reading import refuse_other_version, state_of, view_of
+from api.reading import expected_version, state_of, view_of
 from api.routes import examples
 from api.routing import ACTOR, Routes
 from api.wiring import caller_of, etag, reply, wiring_of
@@ -211,7 +211,6 @@ async def _do(
     request: Request, state: State, body: ActBody, make: Callable[[dict[str, Any]], Command]
 ) -> Response:
     """Acts, and answers the instance as it is after it. `make` is given the envelope, actor and reason included."""
-    refuse_other_version(request, state)
     engine, caller = wiring_of(request).engine, caller_of(request, body.actor)
 
     def command(env: Envelope) -> Command:
@@ -226,7 +225,7 @@ async def _do(
             }
         )
 
-    await engine.act(state.id, command)
+    await engine.act(state.id, command, expected_version=expected_version(request))
     after = await state_of(request, state.id)
     return reply(await view_of(engine, after), 200, {"ETag": etag(after.version)})
 

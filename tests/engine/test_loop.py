@@ -10,7 +10,7 @@ from domain.commands import Command, PauseInstance
 from domain.errors import SchemaMismatchError, TenutoError, UnknownInstanceError
 from engine.cache import SNAPSHOT_EVERY
 from engine.draft import Request
-from engine.errors import OverloadedError, StoppedError
+from engine.errors import OverloadedError, StoppedError, WrongVersionError
 from engine.loop import MAX_INBOX
 from engine.messages import Answer, Envelope, PollAnswer
 from engine.ports import Batch, Recorded, StoreUnavailableError
@@ -229,3 +229,25 @@ async def test_a_snapshot_is_taken_of_what_is_stored_never_of_what_failed() -> N
         assert state.data["n"] == SNAPSHOT_EVERY + 4
         assert "never" not in state.data
         await world.check(id)
+
+
+async def test_of_two_who_expect_the_same_version_in_one_batch_one_is_refused() -> None:
+    """`If-Match` is checked where the command is decided: there is no moment in between."""
+
+    def pause(envelope: Envelope) -> Command:
+        return PauseInstance(
+            at=envelope.at, command_id=envelope.command_id, actor="ann", reason=envelope.command_id
+        )
+
+    async with World() as world:
+        await world.deploy(ONE)
+        started = await world.start("one")
+        acts = [world.engine.act(started.instance_id, pause, expected_version=started.version) for _ in "ab"]
+        first, second = await asyncio.gather(*acts, return_exceptions=True)
+        assert isinstance(first, Answer)
+        assert isinstance(second, WrongVersionError)
+        assert second.details == {
+            "instance_id": started.instance_id,
+            "expected": started.version,
+            "actual": started.version + 1,
+        }

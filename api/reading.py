@@ -15,6 +15,7 @@ from api.errors import InvalidParameterError
 from api.wiring import namespace_of, wiring_of
 from domain.codec import decode
 from domain.errors import UnknownInstanceError
+from domain.evolve import evolve
 from domain.history import Happened, instance_view, timed
 from domain.state import State
 from engine.engine import Engine
@@ -42,6 +43,17 @@ async def happened_of(engine: Engine, state: State) -> list[Happened]:
 def happened(recorded: list[Recorded]) -> list[Happened]:
     """From the first event on."""
     return list(timed((one.version, decode(one.topic, one.payload)) for one in recorded))
+
+
+async def view_now(request: Request, instance_id: str) -> dict[str, Any]:
+    """The Instance of the wire as it is now: one read of its log. Raises UnknownInstanceError, as `state_of`."""
+    history = happened(await wiring_of(request).engine.history(instance_id))
+    state = State(id=instance_id)
+    for one in history:
+        evolve(state, one.event)
+    if state.namespace != namespace_of(request):
+        raise UnknownInstanceError(instance_id=instance_id)
+    return instance_view(state, history)
 
 
 async def view_of(engine: Engine, state: State, *, include_history: bool = False) -> dict[str, Any]:

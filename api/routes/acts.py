@@ -15,7 +15,7 @@ from starlette.responses import Response
 from api import bodies
 from api.bodies import ActBody, DataBody, ResolveBody, StepActBody
 from api.errors import AmbiguousExecutionError, NothingWaitsError, UnknownAlertError
-from api.reading import expected_version, state_of, view_of
+from api.reading import expected_version, state_of, view_now
 from api.routes import examples
 from api.routing import ACTOR, Routes
 from api.wiring import caller_of, etag, reply, wiring_of
@@ -226,8 +226,8 @@ async def _do(
         )
 
     await engine.act(state.id, command, expected_version=expected_version(request))
-    after = await state_of(request, state.id)
-    return reply(await view_of(engine, after), 200, {"ETag": etag(after.version)})
+    view = await view_now(request, state.id)
+    return reply(view, 200, {"ETag": etag(view["version"])})
 
 
 def _stuck(state: State, body: StepActBody, *, undo: bool | None) -> str:

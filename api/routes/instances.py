@@ -14,7 +14,7 @@ from api import bodies
 from api.bodies import StartBody
 from api.comparing import differences
 from api.errors import InvalidParameterError
-from api.reading import events_after, happened_of, state_of, view_of
+from api.reading import events_after, happened_of, state_of, view_now, view_of
 from api.routes import examples
 from api.routes.paging import DEFAULT_PAGE, Cursor, Limit, number_of, page
 from api.routing import ACTOR, CALLER, Routes, refuse_others
@@ -76,10 +76,11 @@ async def start_instance(request: Request) -> Response:
             request_id=caller.request_id,
         )
     )
-    view = await _started(wiring.engine, answer)
     if seconds:
         await while_connected(request, wiring.engine.wait_for_end(answer.instance_id, seconds), None)
-        view = await view_of(wiring.engine, await state_of(request, answer.instance_id))
+        view = await view_now(request, answer.instance_id)
+    else:
+        view = await _started(wiring.engine, answer)
     headers = {"Location": f"/v1/instances/{answer.instance_id}", "ETag": etag(view["version"])}
     if answer.position is not None:
         headers["Tenuto-Position"] = str(answer.position)

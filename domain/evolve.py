@@ -21,9 +21,11 @@ from domain.executing import (
     put_out,
     reopened,
     scope_in,
+    undone,
     visited,
+    work_opened,
 )
-from domain.paths import SLOW, blocks_of
+from domain.paths import SLOW
 from domain.state import (
     Attempted,
     BufferedSignal,
@@ -38,7 +40,6 @@ from domain.state import (
     State,
     Stuck,
     Waiting,
-    Work,
 )
 
 NO_TIMEOUTS = e.Timeouts()
@@ -98,20 +99,7 @@ def _business_status_changed(state: State, event: e.BusinessStatusChanged) -> No
 def _step_scheduled(state: State, event: e.StepScheduled) -> None:
     before = state.open.get(event.execution)
     if before is None:
-        work = Work(
-            step=event.step,
-            action=event.action,
-            queue=event.queue,
-            priority=event.priority,
-            input=event.input,
-            compensate_with=event.compensate_with,
-            undoes=event.undoes,
-        )
-        if event.compensate_with is not None:
-            for scope, index in blocks_of(event.execution):
-                work.item, work.index = scope_in(state, scope).blocks[int(index)], int(index)
-                break
-        opened(state, event.execution)
+        work = work_opened(state, event)
     else:
         work = attempted(before).work
         if event.input is not None:
@@ -285,7 +273,7 @@ def _compensation_ended(state: State, event: e.CompensationEnded) -> None:
 
 def _compensated(state: State, event: e.Compensated) -> None:
     closed(state, event.execution, accepted=event.attempt)
-    _undone(state, event.undoes)
+    undone(state, event.undoes)
 
 
 def _compensation_failed(state: State, event: e.CompensationFailed) -> None:
@@ -294,20 +282,12 @@ def _compensation_failed(state: State, event: e.CompensationFailed) -> None:
 
 
 def _compensation_given_up(state: State, event: e.CompensationGivenUp) -> None:
-    undone = attempted(state.open[event.execution]).work.undoes
+    undoes = attempted(state.open[event.execution]).work.undoes
     closed(state, event.execution)
-    assert undone is not None
+    assert undoes is not None
     if state.rollback is not None:
-        state.rollback.pending.remove(undone)
-        state.rollback.failed.append(undone)
-
-
-def _undone(state: State, execution: str) -> None:
-    state.undo.pop(execution, None)
-    if state.rollback is not None:
-        state.rollback.undone.append(execution)
-        if execution in state.rollback.pending:
-            state.rollback.pending.remove(execution)
+        state.rollback.pending.remove(undoes)
+        state.rollback.failed.append(undoes)
 
 
 # Deadlines and alerts --------------------------------------------------------
@@ -362,7 +342,7 @@ def _step_resolved(state: State, event: e.StepResolved) -> None:
     stuck = attempted(state.open[event.execution])
     closed(state, event.execution, accepted=stuck.attempt)
     if stuck.work.undoes is not None:
-        _undone(state, stuck.work.undoes)
+        undone(state, stuck.work.undoes)
     completed(state, event.execution, stuck.work, event.output)
     put_out(state, event.execution, event.output, event.data)
 

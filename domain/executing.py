@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from domain.events import Json
+from domain.events import Json, StepScheduled
 from domain.paths import UNDO, blocks_of, index_of, path_of, scope_of, visit_of
 from domain.state import Attempted, Closed, Execution, Queued, Running, Scope, State, Undoable, Work
 
@@ -21,7 +21,7 @@ def scope_in(state: State, execution: str) -> Scope:
 
 
 def visits_in(state: State, scope: str) -> dict[str, int]:
-    """How often each step directly in the scope was visited. It goes when the scope does: its next visit has other paths."""
+    """The visits of each step directly in the scope. They go when it does: its own next visit has other paths."""
     return scope_in(state, scope).visits if scope else state.visits
 
 
@@ -46,6 +46,25 @@ def opened(state: State, execution: str) -> None:
     visited(state, execution)
     if scope := scope_of(execution):
         scope_in(state, scope).open[execution] = None
+
+
+def work_opened(state: State, event: StepScheduled) -> Work:
+    """Opens what can be attempted. If it can be undone, it remembers the item that it is done for."""
+    opened(state, event.execution)
+    work = Work(
+        step=event.step,
+        action=event.action,
+        queue=event.queue,
+        priority=event.priority,
+        input=event.input,
+        compensate_with=event.compensate_with,
+        undoes=event.undoes,
+    )
+    around = None if event.compensate_with is None else next(blocks_of(event.execution), None)
+    if around is not None:
+        scope, index = around
+        work.item, work.index = scope_in(state, scope).blocks[int(index)], int(index)
+    return work
 
 
 def reopened(state: State, execution: str) -> None:
@@ -95,8 +114,17 @@ def completed(state: State, execution: str, work: Work | None, output: Json) -> 
         )
 
 
+def undone(state: State, execution: str) -> None:
+    """Its effect stands no longer."""
+    state.undo.pop(execution, None)
+    if state.rollback is not None:
+        state.rollback.undone.append(execution)
+        if execution in state.rollback.pending:
+            state.rollback.pending.remove(execution)
+
+
 def put_out(state: State, execution: str, output: Json, data: dict[str, Json] | None) -> None:
-    """It ended well: `data` is for the steps that can see it, `output` is what its block has come to if it ends here."""
+    """It ended well: `data` is for the steps that see it; `output` is what its block puts out if it ends here."""
     index = index_of(execution)
     if index is not None:
         scope_in(state, scope_of(execution)).outputs[index] = output

@@ -16,6 +16,7 @@ from domain.calls import StepError
 from domain.errors import EndlessLoopError, LimitExceededError, TenutoError
 from domain.events import (
     BusinessStatusChanged,
+    CompensationEnded,
     DecisionMade,
     Event,
     Json,
@@ -119,10 +120,9 @@ class Turn:
         return ChainMap(local, self._reserved, *self._of_items(execution), self.state.data)
 
     def _of_items(self, execution: str) -> Iterator[dict[str, Json]]:
-        for depth, (scope, index) in enumerate(blocks_of(execution)):
+        for scope, index in blocks_of(execution):
             found = self.scope(scope)
-            if depth == 0:
-                yield {"item": found.blocks[int(index)], "index": int(index)}
+            yield {"item": found.blocks[int(index)], "index": int(index)}
             if index in found.data:
                 yield found.data[index]
 
@@ -246,6 +246,9 @@ class Turn:
             result = self.failed_with.value
         for execution in sorted(self.state.open, key=lambda name: -name.count(".")):
             self.emit(StepCancelled(execution=execution, reason=reason))
+        if (given_up := self.state.rollback) is not None:
+            left = [*given_up.failed, *given_up.pending]
+            self.emit(CompensationEnded(undone=given_up.undone, failed=left))
         if result is None and outcome in self.program.results:
             try:
                 view = self.view(end={"reason": reason, "outcome": outcome})

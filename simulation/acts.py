@@ -1,4 +1,4 @@
-"""What clients and operators ask of an instance, as functions that make the command once the engine gives time and id."""
+"""What clients and operators ask of an instance: each makes its command once the engine has given time and id."""
 
 from __future__ import annotations
 

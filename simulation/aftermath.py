@@ -11,15 +11,19 @@ import msgspec
 from domain import events as e
 from domain.codec import topic_of
 from domain.definition.program import Program
+from domain.happened import timed
+from domain.history import step_executions
 from domain.instance import advance
 from domain.owed import owed
 from domain.paths import UNDO
 from domain.state import State
 from domain.stimulus import command_of
 from engine.cache import Cache, fold
+from engine.messages import Answer
 from engine.ports import Loaded
 from engine.store.memory import MemoryStore
-from simulation.clients import Asked
+from simulation.clients import Asked, Read
+from simulation.follower import Follower
 from simulation.invariants import Instance, Watch
 from simulation.remote_worker import Report
 from simulation.services import Services
@@ -37,6 +41,7 @@ def check_ends(watch: Watch, services: Services) -> None:
         state = instance.state
         if not state.ended:
             instance.fail("I7", f"it has not ended: {state.status}, open {sorted(state.open)}")
+        watch.check_owed(instance)
         if owed(state):
             instance.fail("I7", f"it has ended and owes {sorted(owed(state))}")
         if state.open:
@@ -84,37 +89,39 @@ def check_clients(watch: Watch, asked: list[Asked]) -> None:
     """I1, I11, I16: what was granted is in the log, what was refused is not; one key is one instance, one signal."""
     granted = _granted(watch)
     bodies: dict[str, str] = {}
-    starts: dict[str, str] = {}
     for one in asked:
         found = granted.get(one.id)
         if one.told in ("refused", "not now") and found is not None and not one.doubled:
             raise ViolationError(
                 f"I16: {one.what} {one.id} was refused ({one.error}) and is in the log: {found}"
             )
-        if one.answer is None:
-            continue
-        if one.answer.events and found is None:
-            raise ViolationError(f"I1: {one.what} {one.id} was granted and is not in the log")
-        if one.answer.instance_id not in watch.instances:
-            raise ViolationError(f"I1: {one.what} {one.id} was told of an instance that is not in the log")
-        if one.answer.version > watch.instances[one.answer.instance_id].state.version:
-            raise ViolationError(f"I1: {one.what} {one.id} was told of a version that is not in the log")
-        if one.what in ENDING and one.answer.status not in ("compensating", "completed", "failed"):
-            raise ViolationError(f"I16: {one.what} {one.id} was granted, and it is {one.answer.status}")
-        if one.key is not None and bodies.setdefault(one.key, one.body) != one.body:
-            raise ViolationError(f"I11: key {one.key} was taken with two bodies")
-        if one.what == "start" and one.key is not None:
-            if starts.setdefault(one.key, one.answer.instance_id) != one.answer.instance_id:
-                raise ViolationError(f"I11: key {one.key} was answered with two instances")
-            if watch.starts.get(one.key) != one.answer.instance_id:
-                raise ViolationError(
-                    f"I11: key {one.key} was answered with an instance that it did not start"
-                )
-        if one.what == "signal":
-            assert one.key is not None
-            id = one.key.partition("/")[2]
-            if id not in watch.instances[one.answer.instance_id].signals:
-                raise ViolationError(f"I9: signal {id} was granted and is lost")
+        if one.answer is not None:
+            _check_answer(watch, one, one.answer, in_log=found is not None)
+            if one.key is not None and bodies.setdefault(one.key, one.body) != one.body:
+                raise ViolationError(f"I11: key {one.key} was taken with two bodies")
+
+
+def _check_answer(watch: Watch, one: Asked, answer: Answer, *, in_log: bool) -> None:
+    said = f"{one.what} {one.id} was granted"
+    instance = watch.instances.get(answer.instance_id)
+    if instance is None or (answer.events and not in_log) or answer.version > instance.state.version:
+        raise ViolationError(f"I1: {said} and is not in the log")
+    if one.what in ENDING and answer.status not in ("compensating", "completed", "failed"):
+        raise ViolationError(f"I16: {said}, and it is {answer.status}")
+    assert one.key is not None or one.what not in ("start", "signal")
+    if one.what == "start" and watch.starts.get(one.key or "") != answer.instance_id:
+        raise ViolationError(f"I11: {said} with an instance that key {one.key} did not start")
+    if one.what == "signal" and (one.key or "").partition("/")[2] not in instance.signals:
+        raise ViolationError(f"I9: {said} and signal {one.key} is lost")
+
+
+def check_reads(reads: list[Read]) -> None:
+    """I16: nobody reads less than is known to be in the log."""
+    for read in reads:
+        if read.version < read.least:
+            raise ViolationError(
+                f"I16: {read.instance} was read at version {read.version}, after {read.least}"
+            )
 
 
 def _granted(watch: Watch) -> dict[str, str]:
@@ -196,9 +203,26 @@ def _check_stimuli(instance: Instance, program: Program) -> None:
         )
 
 
+def check_views(watch: Watch, follower: Follower) -> None:
+    """I12: what was followed in pieces is what one reading gives; and it says what the state says."""
+    for id, instance in watch.instances.items():
+        read = step_executions(timed(enumerate(instance.events, 1)))
+        if list(follower.rows[id].values()) != read:
+            instance.fail(
+                "I12", "its step executions, followed in pieces, differ from one reading of the log"
+            )
+        open = {one.execution for one in read if one.completed_at is None}
+        if open != set(instance.state.open):
+            instance.fail(
+                "I12", f"open are {sorted(instance.state.open)}, its step executions say {sorted(open)}"
+            )
+
+
 def check_cache(watch: Watch, cache: Cache) -> None:
     """What an engine remembers of an instance is what the log says, or it is older, and the version check will tell."""
     for id, entry in cache._entries.items():
+        if id not in watch.instances:
+            continue  # It was never stored: version 0 is in the cache and in the log.
         state = watch.instances[id].state
         if entry.committed == state.version and _encode(entry.state) != _encode(state):
             watch.instances[id].fail("I3", "an engine remembers another state of this version")

@@ -13,14 +13,14 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from domain import commands as c
-from domain.commands import Command
 from domain.errors import TenutoError
 from domain.state import State, Stuck, Waiting
 from engine.engine import Engine
 from engine.errors import NOT_NOW
-from engine.messages import Answer, Envelope, StartRequest
+from engine.messages import Answer, StartRequest
 from engine.ports import CommitUnknownError
+from simulation import acts
+from simulation.acts import Act
 from simulation.faults import Faults
 from simulation.network import Network, NoAnswerError
 from simulation.remote_worker import Server
@@ -32,7 +32,6 @@ TRIES = 6
 NAMESPACE = "default"
 
 Told = Literal["granted", "refused", "not now", "nothing"]
-Act = Callable[[Envelope, str], Command]
 
 
 class Asked(Struct, kw_only=True, eq=False):
@@ -48,6 +47,14 @@ class Asked(Struct, kw_only=True, eq=False):
     doubled: bool = False
 
 
+class Read(Struct, frozen=True, kw_only=True):
+    """What a client saw of an instance of which it knew that it was at version `least`."""
+
+    instance: str
+    least: int
+    version: int
+
+
 class Client:
     """`record` is shared by all clients of a world, and outlives them."""
 
@@ -61,6 +68,7 @@ class Client:
         faults: Faults,
         choose: Callable[[], Server],
         record: list[Asked],
+        reads: list[Read],
     ) -> None:
         self.name = name
         self.random = random
@@ -69,6 +77,7 @@ class Client:
         self._network = network
         self._choose = choose
         self._record = record
+        self._reads = reads
 
     async def start(self, definition: str, key: str, body: str = "", **fields: Any) -> Asked:
         """Until it is granted or refused, or patience ends."""
@@ -96,6 +105,30 @@ class Client:
             return engine.act(instance, lambda env: make(env, id))
 
         return await self.ask(what, ask, key=key, body=body)
+
+    async def signal_by_key(self, name: str, correlation_key: str, signal_id: str) -> Asked:
+        async def ask(engine: Engine, id: str) -> Answer:
+            payload = {"why": "by key"}
+            return (
+                await engine.signal_by_key(
+                    NAMESPACE, name, correlation_key, signal_id, payload, request_id=id
+                )
+            )[0]
+
+        return await self.ask("signal", ask, key=f"{correlation_key}/{signal_id}")
+
+    async def read(self, instance: str, least: int) -> None:
+        """What any engine says of it: never less than is known already."""
+        server = self._choose()
+
+        async def ask() -> State:
+            return await server.engine.state_of(instance)
+
+        try:
+            found = await self._network.call(server.process, ask, within=ANSWER_WITHIN)
+        except TenutoError:
+            return
+        self._reads.append(Read(instance=instance, least=least, version=found.version))
 
     async def ask(
         self,
@@ -168,9 +201,14 @@ class Customer:
             await client.start(definition, self._key, body="another")
         while started.answer is None:
             started = await client.start(definition, self._key, **settings)
+        instance, key = started.answer.instance_id, settings["correlation_id"]
         for number in range(random.choice((0, 1, 1, 2, 3, 5))):
+            await client.read(instance, started.answer.version)
             await client.clock.sleep(random.uniform(0, chaos_seconds * 0.3))
-            await self._do_something(started.answer.instance_id, number)
+            if key is not None and random.random() < 0.2:
+                await client.signal_by_key("go", key, f"{client.name}-{number}")
+            else:
+                await self._do_something(instance, number)
 
     async def _do_something(self, instance: str, number: int) -> None:
         client, random = self.client, self.client.random
@@ -178,7 +216,7 @@ class Customer:
             ["go"] * 6 + ["note", "note", "stop", "cancel", "pause", "pause", "data", "undo", "terminate"]
         )
         if kind in ("go", "note", "stop"):
-            await self.signal(instance, kind, f"{client.name}-{number}")
+            await self._signal(instance, kind, f"{client.name}-{number}")
             return
         if client.faults.strikes("client errs"):
             await client.act(instance, acts.nonsense(random, client.name), "nonsense")
@@ -188,7 +226,7 @@ class Customer:
             await client.clock.sleep(random.uniform(0, 5))
             await client.act(instance, acts.plain("resume", client.name), "resume")
 
-    async def signal(self, instance: str, name: str, id: str) -> None:
+    async def _signal(self, instance: str, name: str, id: str) -> None:
         client, random = self.client, self.client.random
         payload = {"why": "enough", "approved": random.random() < 0.5}
         signal = acts.signal(name, id, payload, client.name)

@@ -23,8 +23,8 @@ from simulation.world import Outcome, Size, World
 
 ALL_KINDS_FROM = 100
 """So many seeds are enough for every kind of fault to strike."""
-SHRUNK = 3
-"""Failing seeds that are made smaller; the others are only named."""
+TOLD, SHRUNK = 20, 3
+"""Failing seeds that are told, and of those the ones that are made smaller; the others are only counted."""
 
 Write = Callable[[str], None]
 
@@ -73,7 +73,8 @@ def many(seeds: range, *, jobs: int, write: Write) -> int:
         )
         if outcome.problem is not None:
             failed.append(outcome)
-            write(told(outcome))
+            if len(failed) <= TOLD:
+                write(told(outcome))
     for outcome in failed[:SHRUNK]:
         size, _ = shrink(outcome, lambda smaller, seed=outcome.seed: World(seed, smaller).run())  # type: ignore[misc]
         write(f"seed {outcome.seed} fails with less too: {_size(size, outcome)}")

@@ -98,7 +98,9 @@ class Writer:
     def _step(self, ids: list[str], number: int, depth: int) -> Tree:
         after = ids[number + 1] if number + 1 < len(ids) else None
         kinds = ["task"] * 6 + ["wait"] + ["compensate", "ending"] * (number > 0)
-        kinds += ["parallel"] * 2 * (depth < 2) + ["decision"] * 2 * (number > 0 and after is not None)
+        kinds += ["parallel", "parallel", "map"] * (depth < 2) + ["decision"] * 2 * (
+            number > 0 and after is not None
+        )
         kind, id = self._random.choice(kinds), ids[number]
         match kind:
             case "decision":
@@ -115,6 +117,8 @@ class Writer:
                     after = None
             case "parallel":
                 step = self._parallel(depth)
+            case "map":
+                step = self._map(depth)
             case _:
                 step = self._task(id, ids[number + 1 :])
         step["id"] = id
@@ -199,6 +203,15 @@ class Writer:
         join = self._random.choice(("all", "all", "any", min(2, len(branches))))
         on_failure = self._random.choice(("cancel", "wait"))
         return {"type": "parallel", "branches": branches, "join": join, "onBranchFailure": on_failure}
+
+    def _map(self, depth: int) -> Tree:
+        items = self._random.choice(([], [1], [1, 2, 3], ["a", "b"], "$.missing"))
+        step: Tree = {"type": "map", "items": items, "steps": self._block(depth + 1), "join": "all"}
+        step["onBranchFailure"] = self._random.choice(("cancel", "wait"))
+        if isinstance(items, list) and len(items) > 1:
+            step["join"] = self._random.choice(("all", "any", 2))
+            step["maxConcurrency"] = self._random.randint(1, 3)
+        return step
 
     def _one_in(self, number: int) -> bool:
         return self._random.random() * number < 1

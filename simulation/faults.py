@@ -20,6 +20,7 @@ KINDS: dict[str, tuple[float, float]] = {
     "isolation": (1, 6),
     "clock jump": (1, 6),
     "forgotten timer": (1, 20),
+    "rows rebuilt": (1, 20),
     # Of the store: the chance of one call.
     "store refuses": (0.01, 0.1),
     "store outage": (1, 4),  # A minute.
@@ -40,6 +41,8 @@ KINDS: dict[str, tuple[float, float]] = {
     "service is late": (0.05, 0.3),
     "effect, then error": (0.03, 0.3),
     "worker ignores its loss": (0.3, 1.0),
+    # Of a projection: the chance of one batch.
+    "follower crash": (0.05, 0.5),
     # Of clients: the chance of one request.
     "client repeats": (0.05, 0.4),
     "client errs": (0.02, 0.2),

@@ -72,7 +72,7 @@ class Watch:
                 touched[recorded.stream] = instance
                 self._happened(instance, recorded)
         for instance in touched.values():
-            self._check_owed(instance)
+            self.check_owed(instance)
 
     def _happened(self, instance: Instance, recorded: Recorded) -> None:
         if recorded.version != instance.state.version + 1:
@@ -98,7 +98,7 @@ class Watch:
         if key is not None and self.starts.setdefault(key, instance.state.id) != instance.state.id:
             instance.fail("I11", f"it was started under key {key!r}, as {self.starts[key]} was")
 
-    def _check_owed(self, instance: Instance) -> None:
+    def check_owed(self, instance: Instance) -> None:
         rows = {key: row for (id, key), row in self._memory._owed.items() if id == instance.state.id}
         expected = rows_of(instance.state)
         if rows != expected:

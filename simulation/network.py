@@ -37,7 +37,7 @@ class Line:
         self.answer = answer
         self.caller = caller
         self.held = held
-        self.task: asyncio.Task[Any] | None = None
+        self.task: asyncio.Task[tuple[Any, Exception | None]] | None = None
 
 
 class Network:
@@ -112,7 +112,7 @@ class Network:
             self._loop.call_later(self._delay(), self._arrive, to, line, make, context=to.context)
 
     def _arrive(self, to: Process, line: Line, make: Callable[[], Coroutine[Any, Any, Any]]) -> None:
-        task = self._loop.create_task(make(), context=to.context.copy())
+        task = self._loop.create_task(_outcome(make), context=to.context.copy())
         line.task = task
         task.add_done_callback(lambda done: self._answer(to, line, done))
 
@@ -121,10 +121,9 @@ class Network:
         if line.held and line.task is not None and not line.task.done() and self._random.random() < 0.5:
             self._loop.call_later(self._delay(), line.task.cancel, context=to.context)
 
-    def _answer(self, to: Process, line: Line, done: asyncio.Task[Any]) -> None:
+    def _answer(self, to: Process, line: Line, done: asyncio.Task[tuple[Any, Exception | None]]) -> None:
         if done.cancelled():
             return
-        done.exception()
         if self._apart(line.caller, to) or self._faults.strikes("answer lost"):
             return
         self._loop.call_later(self._delay(), _deliver, line, done, context=line.caller.context)
@@ -142,11 +141,19 @@ class Network:
         return self._random.uniform(LEAST, MOST)
 
 
-def _deliver(line: Line, done: asyncio.Task[Any]) -> None:
+async def _outcome(make: Callable[[], Coroutine[Any, Any, Any]]) -> tuple[Any, Exception | None]:
+    """What comes of it is the caller's to hear, if anybody's."""
+    try:
+        return await make(), None
+    except Exception as error:  # noqa: BLE001 - it is raised where the answer arrives
+        return None, error
+
+
+def _deliver(line: Line, done: asyncio.Task[tuple[Any, Exception | None]]) -> None:
     if line.answer.done():
         return
-    error = done.exception()
+    result, error = done.result()
     if error is None:
-        line.answer.set_result(done.result())
+        line.answer.set_result(result)
     else:
         line.answer.set_exception(error)

@@ -7,10 +7,12 @@ not here: they strike where the call is made (`store.py`, `network.py`, `service
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from domain.errors import TenutoError
 from simulation.nodes import EngineNode, Node
 from simulation.virtual_time import Process
 
@@ -36,6 +38,7 @@ class Trouble:
             self._keep("store outage", partial(self._outage, node))
             self._keep("clock jump", partial(self._jump, node))
             self._keep("forgotten timer", partial(self._forget, node))
+            self._keep("rows rebuilt", partial(self._rebuild, node))
         for worker in self._world.workers:
             self._keep("worker crash", partial(self._crash, worker))
             self._keep("worker pause", partial(self._pause, worker))
@@ -130,6 +133,18 @@ class Trouble:
             known = sorted({key for key, _ in alarms._armed})
             if known:
                 alarms.disarm(self._random.choice(known))
+
+    async def _rebuild(self, node: EngineNode) -> None:
+        """The rows of an instance are made from its log again, in the middle of whatever happens to it."""
+        instances = list(self._world.watch.instances)
+        if node.up is not None and instances:
+            engine, instance = node.up, self._random.choice(instances)
+
+            async def rebuild() -> None:
+                with contextlib.suppress(TenutoError):
+                    await engine.rebuild_owed(instance)
+
+            self._world.spawn(rebuild(), node.process)
 
     def _skew_clocks(self) -> None:
         faults = self._world.faults

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+import traceback
 from collections.abc import Callable, Coroutine, Iterator
 from random import Random
 from typing import Any
@@ -29,9 +30,10 @@ from engine.messages import Deployed
 from engine.ports import Recorded
 from engine.store.memory import MemoryStore
 from simulation import aftermath
-from simulation.clients import NAMESPACE, Asked, Client, Customer, Operator
+from simulation.clients import NAMESPACE, Asked, Client, Customer, Operator, Read
 from simulation.definitions import QUEUES, Writer, deployable, order
 from simulation.faults import Faults
+from simulation.follower import Follower
 from simulation.invariants import Watch
 from simulation.network import Network
 from simulation.nodes import EngineNode, Node, WorkerNode
@@ -71,6 +73,19 @@ class Outcome(Struct, frozen=True, kw_only=True):
     problem: str | None = None
 
 
+class Complaints(logging.Handler):
+    """What the engine logs as an error: a fault of its own, whatever went wrong around it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(
+            record.getMessage() + ("" if record.exc_info is None else f": {record.exc_info[1]!r}")
+        )
+
+
 class World:
     """`memory` makes the store that is used: a broken one shows that the checks bite."""
 
@@ -94,7 +109,10 @@ class World:
         self.services = Services(self.loop, self._dice("services"), self.faults)
         self.watch = Watch(self.memory)
         self.asked: list[Asked] = []
+        self.reads: list[Read] = []
         self.reports: list[Report] = []
+        self.follower = Follower(self.memory.log, self.clock(), self._dice("follower"), self.faults)
+        self.complaints = Complaints()
         self.engines = [EngineNode(f"engine-{n}", self) for n in range(self.random.choice((1, 2, 2, 3)))]
         self.workers = [
             WorkerNode(f"worker-{n}", self, QUEUES if n == 0 else self.random.choice((QUEUES, QUEUES[:1])))
@@ -116,6 +134,9 @@ class World:
                 self._check()
             except (ViolationError, TenutoError) as error:
                 problem = str(error)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it has no type that a caller could know
+                problem = f"I14: {error!r}"
+                self.trace(traceback.format_exc())
         if problem is not None:
             self.trace(f"VIOLATION {problem}")
         return Outcome(
@@ -141,7 +162,10 @@ class World:
             # A program is the same for every engine that compiles it: once is enough, and half of the time is saved.
             stack.enter_context(patch.object(engine.registry, "load_program", self._load_program))
             stack.callback(log.setLevel, level)
-            log.setLevel(logging.CRITICAL)
+            stack.callback(log.removeHandler, self.complaints)
+            stack.enter_context(patch.object(log, "propagate", False))
+            log.setLevel(logging.ERROR)
+            log.addHandler(self.complaints)
             yield
 
     def _load_program(self, tree: dict[str, Any], version: str, hash: str) -> Program:
@@ -179,6 +203,7 @@ class World:
             node.start()
         names = await self._deploy()
         customers = [self._live(number, names) for number in range(self._instances)]
+        following = self.spawn(self.follower.run(), Process("follower"))
         trouble.begin()
         await asyncio.sleep(self._chaos)
         trouble.heal()
@@ -188,6 +213,7 @@ class World:
         await self._come_to_rest(customers)
         await asyncio.sleep(REST)
         process.alive = False
+        following.cancel()
 
     async def _deploy(self) -> list[str]:
         """Through the engine, whatever happens to it meanwhile."""
@@ -219,6 +245,7 @@ class World:
             faults=self.faults,
             choose=self.some_engine,
             record=self.asked,
+            reads=self.reads,
         )
 
     async def _come_to_rest(self, customers: list[asyncio.Task[None]]) -> None:
@@ -238,6 +265,7 @@ class World:
 
     def _check(self) -> None:
         aftermath.check_clients(self.watch, self.asked)
+        aftermath.check_reads(self.reads)
         aftermath.check_workers(self.watch, self.reports, self.services)
         aftermath.check_replay(self.watch, self.memory, self._programs)
         for node in self.engines:
@@ -246,6 +274,11 @@ class World:
                 if node.up.incidents:
                     raise ViolationError(f"I13: {node.name} has incidents: {node.up.incidents}")
         aftermath.check_ends(self.watch, self.services)
+        while self.follower.position < len(self.memory.log):
+            self.follower.catch_up(len(self.memory.log))
+        aftermath.check_views(self.watch, self.follower)
+        if self.complaints.said or self.loop.faults:
+            raise ViolationError(f"I14: it complains of {[*self.complaints.said, *self.loop.faults][:3]}")
 
     def _dice(self, name: str) -> Random:
         """Chance of its own for each concern, so that leaving out a fault leaves the rest as it is."""

@@ -44,7 +44,7 @@ class Branch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A step, compiled. `scope` and `block` say in which parallel or map and in which branch it stands (`""`: in none)."""
+    """A step, compiled. `scope` and `block` say in which parallel or map, and branch, it stands (`""`: in none)."""
 
     id: str
     name: str

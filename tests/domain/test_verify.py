@@ -868,6 +868,20 @@ def test_what_all_branches_that_a_join_waits_for_bring_is_there() -> None:
     assert [reads("any", name) for name in ("one", "two", "three")] == [unset, unset, []]
 
 
+def test_an_item_does_not_see_what_an_earlier_visit_of_its_map_set() -> None:
+    def task(id: str, **fields: Any) -> dict[str, Any]:
+        return {"id": id, "type": "task", "action": "http:x/y", "readOnly": True, **fields}
+
+    inner = [task("a", input="$.b", next="b"), task("b", input="$.a")]
+    steps = [
+        {"id": "m", "type": "map", "items": "$.input.list", "steps": inner, "next": "d"},
+        {"id": "d", "type": "decision", "next": [{"condition": "$.input.n > 1", "next": "m"}, {"next": "e"}]},
+        task("e", input={"seen": "$.m"}),
+    ]
+    (finding,) = findings_of(json.dumps({"name": "a", "steps": steps}))
+    assert (finding.code, finding.step) == ("data-used-too-early", "a")
+
+
 def linear(length: int) -> dict[str, Any]:
     steps: list[dict[str, Any]] = [
         {

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from domain.errors import LimitExceededError, TenutoError
+from domain.state import STATE_VERSION
 from engine.clock import ManualClock
 from engine.ports import (
     Batch,
@@ -314,14 +315,15 @@ async def test_loading_gives_every_stream_asked_for_with_its_events_in_order(sto
 
 async def test_loading_starts_at_the_newest_snapshot_of_this_shape(store: Store) -> None:
     await store.append(Batch(events=[*events("a", 1, 2, 3, 4), *events("b", 1, 2)]))
-    await store.save_snapshots([Snapshot("a", 3, 1, b"three"), Snapshot("b", 2, 1, b"two")])
-    await store.save_snapshots([Snapshot("a", 2, 1, b"late and older")])
-    await store.save_snapshots([Snapshot("a", 4, 2, b"of another shape")])
+    a, b = Snapshot("a", 3, STATE_VERSION, b"three"), Snapshot("b", 2, STATE_VERSION, b"two")
+    await store.save_snapshots([a, b])
+    await store.save_snapshots([Snapshot("a", 2, STATE_VERSION, b"late and older")])
+    await store.save_snapshots([Snapshot("a", 4, STATE_VERSION + 1, b"of another shape")])
     await store.save_snapshots([])
     loaded = await store.load(["a", "b"])
-    assert loaded["a"].snapshot == Snapshot("a", 3, 1, b"three")
+    assert loaded["a"].snapshot == a
     assert [e.version for e in loaded["a"].events] == [4]
-    assert loaded["b"].snapshot == Snapshot("b", 2, 1, b"two")
+    assert loaded["b"].snapshot == b
     assert loaded["b"].events == []
     assert [e.version for e in await store.read("a")] == [1, 2, 3, 4]
 

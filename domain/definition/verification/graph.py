@@ -1,4 +1,4 @@
-"""How control flows: steps, the joins of parallel steps and maps and the two ends as nodes, and what leads from one to another.
+"""How control flows: steps, the joins of scopes and the two ends as nodes, and what leads from one to another.
 
 Knows nothing of data and of time. Edges are those a definition writes down; that an operator or a signal may end an
 instance at any moment is no edge.

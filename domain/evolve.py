@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from msgspec.structs import replace
+
 from domain import events as e
 from domain.digest import digest
 from domain.errors import CorruptHistoryError
@@ -282,9 +284,11 @@ def _compensation_failed(state: State, event: e.CompensationFailed) -> None:
 
 
 def _compensation_given_up(state: State, event: e.CompensationGivenUp) -> None:
-    undoes = attempted(state.open[event.execution]).work.undoes
+    undo = attempted(state.open[event.execution])
+    undoes = undo.work.undoes
     closed(state, event.execution)
     assert undoes is not None
+    state.undo[undoes] = replace(state.undo[undoes], tried=undo.attempt)
     if state.rollback is not None:
         state.rollback.pending.remove(undoes)
         state.rollback.failed.append(undoes)

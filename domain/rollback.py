@@ -96,7 +96,7 @@ def _is_under_way(turn: Turn, rollback: Rollback) -> bool:
 def schedule_undo(turn: Turn, entry: Undoable) -> None:
     step = turn.program.steps[entry.undo_step]
     assert isinstance(step, Task)
-    step.schedule(turn, undo_of(entry.execution), **as_seen(turn, entry.execution))
+    step.schedule(turn, undo_of(entry.execution), entry.tried + 1, **as_seen(turn, entry.execution))
 
 
 def as_seen(turn: Turn, execution: str) -> dict[str, Json]:

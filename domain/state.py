@@ -145,6 +145,7 @@ class Undoable(Struct, rename="camel", omit_defaults=True, kw_only=True, frozen=
     output: Json = None
     item: Json = None
     index: int | None = None
+    tried: int = 0  # Attempts of its undo that a person gave up on: another rollback counts on from there.
 
 
 class Rollback(Struct, rename="camel", omit_defaults=True, kw_only=True):

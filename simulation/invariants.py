@@ -39,7 +39,6 @@ class Instance:
         self.scheduled: dict[str, e.StepScheduled] = {}  # The first attempt of each execution.
         self.succeeded: dict[str, None] = {}  # Executions whose success is on record, late or not.
         self.undone: dict[str, str] = {}  # Executions whose undo is on record, and what says so.
-        self.tried_again: dict[str, int] = {}  # How often an undo was begun anew after it had been given up.
         self.signals: dict[str, str] = {}  # Received → consumed by which event, "" so far.
         self.terminal = 0
         self.expected: list[str] = []  # What a rollback will undo next, in order.
@@ -121,10 +120,6 @@ def _scheduled(instance: Instance, event: e.StepScheduled) -> None:
         instance.fail("I10", f"{event.undoes} is undone and never succeeded")
     if instance.undone.get(event.undoes) == "given up":
         del instance.undone[event.undoes]  # A later rollback tries once more what a person gave up.
-        instance.tried_again[event.execution] = instance.tried_again.get(event.execution, 0) + 1
-        for number in [number for number in instance.started if number[0] == event.execution]:
-            del instance.started[number]
-            instance.results.pop(number, None)
     if event.undoes in instance.undone:
         instance.fail("I10", f"{event.undoes} is undone twice")
     if event.undoes in instance.expected:

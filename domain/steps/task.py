@@ -105,18 +105,19 @@ class Task(Step):
     def enter(self, turn: Turn, execution: str) -> None:
         self.schedule(turn, execution)
 
-    def schedule(self, turn: Turn, execution: str, **local: Any) -> bool:
+    def schedule(self, turn: Turn, execution: str, number: int = 1, **local: Any) -> bool:
         """Schedules the first attempt; False when its input could not be made, which fails the step at once.
 
-        `local` is what an undo sees besides (`domain/rollback.py`).
+        Of an undo that was given up before, it is not number 1. `local` is what an undo sees besides
+        (`domain/rollback.py`).
         """
         scope = turn.view(execution, **local)
         undoes = local["undo"]["execution"] if "undo" in local else None
         try:
-            event = self.attempt(turn, execution, 1, scope, undoes=undoes)
+            event = self.attempt(turn, execution, number, scope, undoes=undoes)
             event.input = self.input(scope)
         except TenutoError as error:
-            self._cannot_be_asked(turn, execution, error, undoes)
+            self._cannot_be_asked(turn, execution, number, error, undoes)
             return False
         turn.emit(event)
         return True
@@ -175,20 +176,22 @@ class Task(Step):
             )
         return str(priority)
 
-    def _cannot_be_asked(self, turn: Turn, execution: str, error: TenutoError, undoes: str | None) -> None:
+    def _cannot_be_asked(
+        self, turn: Turn, execution: str, number: int, error: TenutoError, undoes: str | None
+    ) -> None:
         turn.emit(
             StepScheduled(
                 execution=execution,
                 step=self.id,
                 name=self.name,
-                attempt=1,
+                attempt=number,
                 action=self.action,
                 queue=self.queue,
                 undoes=undoes,
             )
         )
         problem = StepError(type=type(error).__name__, message=str(error), retryable=False)
-        turn.emit(StepFailed(execution=execution, attempt=1, error=problem))
+        turn.emit(StepFailed(execution=execution, attempt=number, error=problem))
         turn.attempts_over(self, execution, problem, undoes=undoes)
 
 

@@ -47,7 +47,7 @@ check: setup ## Lint, check the format, the types and who imports whom
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: setup ## Measure the engine's own cost (docs: benchmarks/README.md)
+bench: setup ## Measure the engine's own cost (docs/benchmarks.md)
 	@$(BIN)/python -m benchmarks
 
 lock: setup ## Resolve the dependencies again into requirements/*.txt (no registry's address in them)

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from msgspec.structs import replace
-
 from domain import events as e
 from domain.digest import digest
 from domain.errors import CorruptHistoryError
@@ -19,6 +17,7 @@ from domain.executing import (
     block_begun,
     closed,
     completed,
+    given_up,
     opened,
     put_out,
     reopened,
@@ -284,14 +283,7 @@ def _compensation_failed(state: State, event: e.CompensationFailed) -> None:
 
 
 def _compensation_given_up(state: State, event: e.CompensationGivenUp) -> None:
-    undo = attempted(state.open[event.execution])
-    undoes = undo.work.undoes
-    closed(state, event.execution)
-    assert undoes is not None
-    state.undo[undoes] = replace(state.undo[undoes], tried=undo.attempt)
-    if state.rollback is not None:
-        state.rollback.pending.remove(undoes)
-        state.rollback.failed.append(undoes)
+    given_up(state, event.execution)
 
 
 # Deadlines and alerts --------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from domain.events import Json, StepScheduled
 from domain.paths import UNDO, blocks_of, index_of, path_of, scope_of, visit_of
 from domain.state import Attempted, Closed, Execution, Queued, Running, Scope, State, Undoable, Work
@@ -121,6 +123,18 @@ def undone(state: State, execution: str) -> None:
         state.rollback.undone.append(execution)
         if execution in state.rollback.pending:
             state.rollback.pending.remove(execution)
+
+
+def given_up(state: State, undo: str) -> None:
+    """A person gave up on an undo: the effect stands, and a later rollback counts its attempts on from there."""
+    open = attempted(state.open[undo])
+    undoes = open.work.undoes
+    closed(state, undo)
+    assert undoes is not None
+    state.undo[undoes] = replace(state.undo[undoes], tried=open.attempt)
+    if state.rollback is not None:
+        state.rollback.pending.remove(undoes)
+        state.rollback.failed.append(undoes)
 
 
 def put_out(state: State, execution: str, output: Json, data: dict[str, Json] | None) -> None:

@@ -197,7 +197,7 @@ class Customer:
         started = await client.start(definition, self._key, **settings)
         if faults.strikes("client repeats"):
             started = await client.start(definition, self._key, **settings)
-        if faults.strikes("client errs"):
+        if started.answer is not None and faults.strikes("client errs"):
             await client.start(definition, self._key, body="another")
         while started.answer is None:
             started = await client.start(definition, self._key, **settings)

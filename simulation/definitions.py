@@ -7,6 +7,7 @@ back does so by a decision on data that a working service sets to 0, or for erro
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -29,6 +30,7 @@ ORDER = Path(__file__).with_name("order.yaml")
 """The order saga, in its form with an approval, a deadline and a savepoint."""
 
 
+@cache
 def order() -> Tree:
     tree: Tree = read_document(ORDER.read_text(encoding="utf-8"), ORDER.name).tree
     return tree

@@ -6,7 +6,6 @@ be what one reading of the whole log gives.
 
 from __future__ import annotations
 
-import copy
 from random import Random
 
 from domain.codec import decode
@@ -21,7 +20,7 @@ BATCH = 20
 
 
 class Follower:
-    """`rows` are the step executions of each instance; `stimuli` what the next event of each may follow from."""
+    """`rows` are the step executions of each instance, as far as `position` in the log."""
 
     def __init__(self, log: list[Recorded], clock: VirtualClock, random: Random, faults: Faults) -> None:
         self.rows: dict[str, Executions] = {}
@@ -38,25 +37,19 @@ class Follower:
             self.catch_up(self._random.randint(1, BATCH))
 
     def catch_up(self, most: int) -> None:
-        """One batch, in one transaction."""
+        """One batch, in one transaction: all of it, or nothing when it dies in the middle."""
+        if self._faults.strikes("follower crash"):
+            return
         batch = self._log[self.position : self.position + most]
-        streams = dict.fromkeys(recorded.stream for recorded in batch)
-        rows = {stream: copy.deepcopy(self.rows.get(stream, {})) for stream in streams}
-        stimuli = dict(self._stimuli)
-        dies = self._faults.strikes("follower crash")
-        for number, recorded in enumerate(batch):
-            if dies and number == len(batch) // 2:
-                return  # Nothing of it was committed.
+        for recorded in batch:
             if not recorded.stream.startswith("definition/"):
-                apply(rows[recorded.stream], stimuli, recorded)
-        self.rows |= rows
-        self._stimuli = stimuli
+                self._apply(recorded)
         self.position += len(batch)
 
-
-def apply(rows: Executions, stimuli: dict[str, Stimulus], recorded: Recorded) -> None:
-    event = decode(recorded.topic, recorded.payload)
-    if event.at is not None:
-        stimuli[recorded.stream] = Stimulus(event.at, event.actor, event.reason)
-    for happened in timed([(recorded.version, event)], stimuli.get(recorded.stream)):
-        advance(rows, happened)
+    def _apply(self, recorded: Recorded) -> None:
+        event = decode(recorded.topic, recorded.payload)
+        if event.at is not None:
+            self._stimuli[recorded.stream] = Stimulus(event.at, event.actor, event.reason)
+        rows = self.rows.setdefault(recorded.stream, {})
+        for happened in timed([(recorded.version, event)], self._stimuli.get(recorded.stream)):
+            advance(rows, happened)

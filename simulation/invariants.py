@@ -153,7 +153,7 @@ def _compensated(instance: Instance, event: e.Compensated) -> None:
         instance.fail("I10", f"{event.undoes} was undone and had been given up")
 
 
-def _step_cancelled(instance: Instance, event: e.StepCancelled) -> None:
+def _left(instance: Instance, event: e.StepCancelled | e.StepSkipped) -> None:
     _over(instance, event.execution)
 
 
@@ -323,7 +323,8 @@ CHECKS: dict[type[e.Event], Callable[[Instance, Any], None]] = {
     e.StepStarted: _step_started,
     e.StepCompleted: _step_completed,
     e.StepFailed: _step_failed,
-    e.StepCancelled: _step_cancelled,
+    e.StepCancelled: _left,
+    e.StepSkipped: _left,
     e.StepResolved: _resolved,
     e.ResultIgnored: _ignored,
     e.Compensated: _compensated,

@@ -212,6 +212,7 @@ class World:
         self.spawn(operator.run(), process)
         await self._come_to_rest(customers)
         await asyncio.sleep(REST)
+        await self._come_to_rest(customers)  # What came late may have left something to do.
         process.alive = False
         following.cancel()
 
@@ -252,6 +253,9 @@ class World:
         give_up_at = self.loop.time() + PATIENCE
         while self._open_instances() or not all(task.done() for task in customers):
             if self.loop.time() > give_up_at:
+                waiting = [number for number, task in enumerate(customers) if not task.done()]
+                if waiting:
+                    raise ViolationError(f"I16: clients {waiting} have never got an answer")
                 return  # The checks say what is left.
             await asyncio.sleep(0.5)
         for task in customers:

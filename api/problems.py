@@ -260,14 +260,15 @@ async def _not_made_yet(request: Request, error: Exception) -> Response:
 
 async def _failed(request: Request, error: Exception) -> Response:
     """Anything else. Starlette raises it again after this answer, so that the server logs its traceback."""
-    return _apology()
+    return apology()
 
 
 def _fault(error: TenutoError) -> Response:
     _log.error("a refusal that should not reach a caller", exc_info=error)
-    return _apology()
+    return apology()
 
 
-def _apology() -> Response:
+def apology() -> Response:
+    """What a caller hears of a fault of ours."""
     text = "The request could not be answered because of a fault in Tenuto; the server's log has the reason."
     return document(500, "internal-error", "Something went wrong inside Tenuto", text)

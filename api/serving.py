@@ -144,6 +144,7 @@ async def _serve(
             create_app(wiring),
             log_config=None,
             access_log=False,
+            proxy_headers=False,  # Nothing here asks where a caller is.
             lifespan="off",
             timeout_graceful_shutdown=int(GRACE_S),
         )

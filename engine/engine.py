@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 
 from msgspec import Struct
@@ -45,6 +46,7 @@ from engine.sessions import Sessions
 from engine.tokens import Tokens
 from engine.upkeep import Upkeep
 from engine.waits import within
+from engine.witnesses import Witness
 from engine.workers import Workers
 
 log = logging.getLogger("tenuto.engine")
@@ -89,8 +91,6 @@ class Engine:
         self._running: asyncio.Task[None] | None = None
         self._upkeep_task: asyncio.Task[None] | None = None
         self._dispatching: list[asyncio.Task[None]] = []
-        self._ends: dict[str, set[asyncio.Event]] = {}
-        self._loop.on_end.append(self._ended)
 
     @classmethod
     async def open(
@@ -165,8 +165,14 @@ class Engine:
 
     # Instances -------------------------------------------------------------------
 
-    async def start_instance(self, request: StartRequest) -> Answer:
-        """Raises UnknownDefinitionError, SchemaMismatchError, IdempotencyConflictError."""
+    def new_instance_id(self) -> str:
+        return f"{self.options.shard}-{self.clock.new_id()}"
+
+    async def start_instance(self, request: StartRequest, instance_id: str | None = None) -> Answer:
+        """Raises UnknownDefinitionError, SchemaMismatchError, IdempotencyConflictError.
+
+        The answer names another instance than `instance_id` when the idempotency key was used before.
+        """
         program = await self._registry.program(request.namespace, request.definition, request.version)
         key = request.idempotency_key
 
@@ -187,7 +193,7 @@ class Engine:
 
         return await self._loop.submit(
             Request(
-                stream=f"{self.options.shard}-{self.clock.new_id()}",
+                stream=instance_id or self.new_instance_id(),
                 make=start,
                 program=program,
                 client=None if key is None else ClientKey(request.namespace, key, request.body_hash),
@@ -267,28 +273,29 @@ class Engine:
     async def program_of(self, state: State) -> Program:
         return await self._registry.program(state.namespace, state.definition, state.definition_version)
 
+    def witness(self, instance_id: str) -> AbstractContextManager[Witness]:
+        """Of what is committed here of the instance, for as long as the context lasts."""
+        return self._loop.witnesses.of(instance_id)
+
     async def wait_for_end(self, instance_id: str, seconds: float) -> bool:
         """Whether it has ended, within so many seconds. Raises UnknownInstanceError."""
-        ended = asyncio.Event()
-        self._ends.setdefault(instance_id, set()).add(ended)
+        with self.witness(instance_id) as witness:
+            return await self.wait_for(witness, instance_id, seconds)
+
+    async def wait_for(self, witness: Witness, instance_id: str, seconds: float) -> bool:
+        """The same, where a witness was there before."""
         give_up_at = self.clock.monotonic() + seconds
-        ask_the_log = not self._loop.decider.cache.runs(
-            instance_id
-        )  # Its end will be heard of here, most likely.
-        try:
-            while not ended.is_set():
-                if ask_the_log and (await self._current(instance_id)).ended:
-                    return True
-                left = give_up_at - self.clock.monotonic()
-                if left <= 0:
-                    return False
-                await within(self.clock, min(left, WAIT_CHECK_SECONDS), ended)
-                ask_the_log = True
-            return True
-        finally:
-            self._ends[instance_id].discard(ended)
-            if not self._ends[instance_id]:
-                del self._ends[instance_id]
+        # What runs here will end here, most likely; but another server may be the one to end it.
+        ask_the_log = not self._loop.decider.cache.runs(instance_id)
+        while not witness.ended.done():
+            if ask_the_log and (await self._current(instance_id)).ended:
+                return True
+            left = give_up_at - self.clock.monotonic()
+            if left <= 0:
+                return False
+            await within(self.clock, min(left, WAIT_CHECK_SECONDS), witness.ended)
+            ask_the_log = True
+        return True
 
     async def rebuild_owed(self, instance_id: str) -> bool:
         """Puts what the log implies in the place of the instance's rows; False when it moved on meanwhile."""
@@ -321,10 +328,6 @@ class Engine:
         if not state.version or not state.definition:
             raise UnknownInstanceError(instance_id=instance_id)
         return state
-
-    def _ended(self, instance_id: str) -> None:
-        for event in self._ends.get(instance_id, ()):
-            event.set()
 
     async def _beat(self) -> None:
         """The signs of life that nobody sends: of the dispatchers, and of workers that hold a poll open."""

@@ -37,6 +37,7 @@ from engine.ports import (
 )
 from engine.registry import Registry
 from engine.tokens import Lease, Tokens
+from engine.witnesses import Witnesses
 
 log = logging.getLogger("tenuto.engine")
 
@@ -60,6 +61,7 @@ class Loop:
         self.board = Board()
         self.alarms = Alarms()
         self.decider = Decider(store, clock, registry)
+        self.witnesses = Witnesses()
         self.on_commit: list[Callable[[int], None]] = []
         self.on_end: list[Callable[[str], None]] = []
         self.on_undelivered: list[Callable[[str], None]] = []
@@ -312,7 +314,9 @@ class Loop:
         self.decider.cache.drop(stream for stream, entry in draft.entries.items() if not entry.committed)
         position = positions[-1] if positions else None
         self._answer_all(draft, position)
+        self.witnesses.saw(draft.decided)
         for stream in ended:
+            self.witnesses.saw_end(stream)
             _tell(self.on_end, stream)
         if changes:
             _tell(self.on_commit, position or 0)

@@ -14,7 +14,7 @@ from api import bodies
 from api.bodies import StartBody
 from api.comparing import differences
 from api.errors import InvalidParameterError
-from api.reading import events_after, happened_of, state_of, view_now, view_of
+from api.reading import events_after, happened_of, state_of, view_now, view_of, view_of_events
 from api.routes import examples
 from api.routes.paging import DEFAULT_PAGE, Cursor, Limit, number_of, page
 from api.routing import ACTOR, CALLER, Routes, refuse_others
@@ -22,7 +22,7 @@ from api.wiring import caller_of, etag, reply, seconds_of, while_connected, wiri
 from domain.codec import decode
 from domain.digest import digest
 from domain.evolve import evolve
-from domain.history import instance_view, step_executions, timed, transitions
+from domain.history import step_executions, transitions
 from domain.state import State
 from engine.engine import Engine
 from engine.messages import Answer, StartRequest
@@ -60,26 +60,24 @@ async def start_instance(request: Request) -> Response:
     bodies.check_payload(body.input, "The input", raw)
     wiring, caller = wiring_of(request), caller_of(request, body.actor)
     key = _idempotency_key(request)
-    answer = await wiring.engine.start_instance(
-        StartRequest(
-            namespace=caller.namespace,
-            definition=body.definition,
-            version=body.version,
-            input=body.input,
-            correlation_id=body.correlation_id,
-            labels=body.labels,
-            priority=body.priority,
-            start_at=body.start_at,
-            idempotency_key=key,
-            body_hash="" if key is None else digest(msgspec.to_builtins(body)),
-            actor=caller.actor,
-            request_id=caller.request_id,
-        )
+    start = StartRequest(
+        namespace=caller.namespace,
+        definition=body.definition,
+        version=body.version,
+        input=body.input,
+        correlation_id=body.correlation_id,
+        labels=body.labels,
+        priority=body.priority,
+        start_at=body.start_at,
+        idempotency_key=key,
+        body_hash="" if key is None else digest(msgspec.to_builtins(body)),
+        actor=caller.actor,
+        request_id=caller.request_id,
     )
     if seconds:
-        await while_connected(request, wiring.engine.wait_for_end(answer.instance_id, seconds), None)
-        view = await view_now(request, answer.instance_id)
+        answer, view = await _run(request, start, seconds)
     else:
+        answer = await wiring.engine.start_instance(start)
         view = await _started(wiring.engine, answer)
     headers = {"Location": f"/v1/instances/{answer.instance_id}", "ETag": etag(view["version"])}
     if answer.position is not None:
@@ -104,15 +102,27 @@ def _idempotency_key(request: Request) -> str | None:
     return key
 
 
+async def _run(request: Request, start: StartRequest, seconds: float) -> tuple[Answer, dict[str, Any]]:
+    """Starts it, and waits for its end. What went by meanwhile need not be read again."""
+    engine = wiring_of(request).engine
+    instance_id = engine.new_instance_id()
+    with engine.witness(instance_id) as witness:
+        answer = await engine.start_instance(start, instance_id)
+        if answer.instance_id == instance_id:
+            await while_connected(request, engine.wait_for(witness, instance_id, seconds), None)
+            if witness.history is not None:
+                return answer, view_of_events(instance_id, witness.history)
+        else:
+            await while_connected(request, engine.wait_for_end(answer.instance_id, seconds), None)
+    return answer, await view_now(request, answer.instance_id)
+
+
 async def _started(engine: Engine, answer: Answer) -> dict[str, Any]:
     """The instance right after its start: the same for the first answer, made from memory, and for a repeated one."""
     if not answer.created:
         state = await engine.state_of(answer.instance_id, version=answer.version)
         return await view_of(engine, state)
-    state = State(id=answer.instance_id)
-    for event in answer.events:
-        evolve(state, event)
-    return instance_view(state, timed(enumerate(answer.events, start=1)))
+    return view_of_events(answer.instance_id, answer.events)
 
 
 @routes.add(

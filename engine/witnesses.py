@@ -1,0 +1,69 @@
+"""Who waits for an instance's end, and what was committed of it here meanwhile.
+
+A start that waits for its result would else read back from the log what has just gone by. Another server may have
+committed some of it: then there is a hole, and the log is read after all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable, Iterator
+
+from domain.events import Event
+from engine.draft import Decided
+
+
+class Witness:
+    """`ended` is done once the end has been seen here."""
+
+    __slots__ = ("_events", "_whole", "ended")
+
+    def __init__(self) -> None:
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._events: list[Event] = []
+        self._whole = True
+
+    def saw(self, item: Decided) -> None:
+        self._events += item.events
+        self._whole = self._whole and len(self._events) == item.version
+
+    def saw_end(self) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    @property
+    def history(self) -> list[Event] | None:
+        """All that has happened to the instance until its end; None where that was not seen here as a whole."""
+        return self._events if self._whole and self.ended.done() else None
+
+
+class Witnesses:
+    """By the instance that they look at."""
+
+    def __init__(self) -> None:
+        self._by_instance: dict[str, list[Witness]] = {}
+
+    @contextlib.contextmanager
+    def of(self, instance: str) -> Iterator[Witness]:
+        witness = Witness()
+        self._by_instance.setdefault(instance, []).append(witness)
+        try:
+            yield witness
+        finally:
+            present = self._by_instance[instance]
+            present.remove(witness)
+            if not present:
+                del self._by_instance[instance]
+
+    def saw(self, decided: Iterable[Decided]) -> None:
+        """What a commit holds, in its order."""
+        if self._by_instance:
+            for item in decided:
+                if item.events:
+                    for witness in self._by_instance.get(item.request.stream, ()):
+                        witness.saw(item)
+
+    def saw_end(self, instance: str) -> None:
+        for witness in self._by_instance.get(instance, ()):
+            witness.saw_end()

@@ -30,6 +30,7 @@ from engine import ports
 from engine.store.admission import UnstorableTextError
 from projections.queries import BadCursorError
 from projections.rebuilding import RebuildRunningError
+from projections.remote import ProjectionsAwayError
 from projections.runner import UnknownProjectionError
 
 MEDIA_TYPE = "application/problem+json"
@@ -143,6 +144,7 @@ PROBLEMS: Mapping[type[TenutoError], Problem] = {
     ),
     engine.OverloadedError: Problem(503, "overloaded", "Too much at once"),
     engine.StoppedError: Problem(503, "stopping", "The server is shutting down"),
+    ProjectionsAwayError: Problem(503, "projections-away", "The lists cannot answer"),
     api.NotReadyError: Problem(503, "not-ready", "The server is not ready"),
     api.NotFreshError: Problem(503, "not-fresh", "The lists are behind", {"position": "position"}),
     # Faults of ours: the detail is for the log.

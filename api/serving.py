@@ -30,6 +30,7 @@ from engine.engine import Engine, EngineOptions
 from engine.ports import StoreUnavailableError
 from engine.store import PostgresStore
 from projections.queries import Queries
+from projections.remote import RemoteRunner
 from projections.runner import Runner
 
 VIEWS = "tenuto_v1"
@@ -66,8 +67,12 @@ async def wired(
     lease_seconds: float,
     schema: str | None = None,
     views: str = VIEWS,
+    runs: type[Runner | RemoteRunner] = RemoteRunner,
 ) -> AsyncIterator[Wiring]:
-    """All parts of one server, started; stopped in reverse. Raises StoreUnavailableError, ValueError (a bad URL)."""
+    """All parts of one server, started; stopped in reverse. Raises StoreUnavailableError, ValueError (a bad URL).
+
+    `runs`: whether the projections get a process of their own, or this one.
+    """
     async with AsyncExitStack() as stack:
         store = await PostgresStore.open(dsn, schema=schema)
         stack.push_async_callback(store.close)
@@ -84,7 +89,7 @@ async def wired(
         )
         await pool.open()
         stack.push_async_callback(pool.close)
-        runner = Runner(dsn, log=store.schema, views=views, clock=clock)
+        runner = runs(dsn, log=store.schema, views=views, clock=clock)
         runner.start()
         stack.push_async_callback(runner.stop)
         engine = await Engine.open(

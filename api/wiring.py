@@ -20,6 +20,7 @@ from domain.durations import parse_duration
 from engine.engine import Engine
 from engine.ports import Clock, Store
 from projections.queries import Queries
+from projections.remote import RemoteRunner
 from projections.runner import Runner
 
 DEFAULT_NAMESPACE = "default"
@@ -41,7 +42,7 @@ class Wiring(Struct, frozen=True, kw_only=True):
     engine: Engine
     store: Store
     clock: Clock
-    runner: Runner
+    runner: Runner | RemoteRunner
     queries: Queries
     services: frozenset[str] = frozenset()
     draining: asyncio.Event = field(default_factory=asyncio.Event)

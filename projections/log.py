@@ -21,7 +21,7 @@ from domain.events import Event
 from domain.happened import Happened, Stimulus, timed
 from projections.statements import Statements
 
-BATCH_EVENTS = 250
+BATCH_EVENTS = 4000
 """Larger ones are hardly quicker, and keep the loop beside them from its turn for longer."""
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 """Of payloads; one event is always read, however large."""

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 POLL = 0.2
 """Seconds between two looks at the log when nobody gives a hint."""
-PACE = 0.02
+PACE = 0.1
 """Seconds between two batches that were not full, unless somebody waits: large ones cost less per event."""
 BACK_OFF = 1.0
 """Seconds between two attempts to reach the database."""

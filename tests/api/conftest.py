@@ -13,6 +13,7 @@ import pytest
 from api.app import create_app
 from api.serving import wired
 from api.wiring import Wiring
+from projections.runner import Runner
 
 HELLO = """\
 name: hello
@@ -106,6 +107,7 @@ async def serving(database: str, schema: str, *, lease_seconds: float = 5.0) -> 
         lease_seconds=lease_seconds,
         schema=schema,
         views=f"{schema}_views",
+        runs=Runner,
     )
     async with wiring as parts:
         transport = httpx.ASGITransport(create_app(parts), raise_app_exceptions=False)

@@ -80,8 +80,12 @@ def owed(state: State, keys: Iterable[str] | None = None) -> dict[str, Effect]:
     """Everything owed, or what is owed under the given keys only."""
     if keys is None:
         keys = [*state.open, INSTANCE, *(DEADLINE + name for name in state.deadlines)]
-    found = ((key, _owed_under(state, key)) for key in keys)
-    return {key: effect for key, effect in found if effect is not None}
+    found: dict[str, Effect] = {}
+    for key in keys:
+        effect = _owed_under(state, key)
+        if effect is not None:
+            found[key] = effect
+    return found
 
 
 def touched(event: Event) -> frozenset[str] | None:
@@ -167,4 +171,5 @@ def _of_execution(state: State, key: str, execution: Execution) -> Effect | None
 
 
 def _earliest(*times: datetime | None) -> datetime | None:
-    return min((time for time in times if time is not None), default=None)
+    some = [time for time in times if time is not None]
+    return min(some) if some else None

@@ -5,18 +5,22 @@
 -- One append at a time, so that positions appear in commit order; a table lock would clash with autovacuum.
 SELECT pg_advisory_xact_lock(%(lock)b::bigint)
 
--- name: refuse_holes
--- The unique key refuses a writer who is behind; this refuses one who is ahead (its events were lost in a failover).
-INSERT INTO holes (stream)
-SELECT new.stream
-FROM unnest(%(streams)b::text[], %(versions)b::bigint[]) AS new (stream, version)
-WHERE new.version > 1 AND (
-    SELECT e.originator_version FROM stored_events AS e
-    WHERE e.originator_id = new.stream AND e.originator_version = new.version - 1
-) IS NULL
+-- name: lock_and_notify
+-- The same, and a hint to whoever listens, in one statement: what psycopg does for each one costs more than it.
+SELECT pg_advisory_xact_lock(%(lock)b::bigint), pg_notify(%(channel)b::text, '')
 
 -- name: append
 -- Four arrays are four parameters however many events there are; they keep their order, and so do the positions.
+-- The unique key refuses a writer who is behind; `holes` one who is ahead (its events were lost in a failover).
+WITH refused AS (
+    INSERT INTO holes (stream)
+    SELECT new.stream
+    FROM unnest(%(first_of)b::text[], %(firsts)b::bigint[]) AS new (stream, version)
+    WHERE new.version > 1 AND (
+        SELECT e.originator_version FROM stored_events AS e
+        WHERE e.originator_id = new.stream AND e.originator_version = new.version - 1
+    ) IS NULL
+)
 INSERT INTO stored_events (originator_id, originator_version, topic, state)
 SELECT * FROM unnest(%(streams)b::text[], %(versions)b::bigint[], %(topics)b::text[], %(payloads)b::bytea[])
 RETURNING notification_id

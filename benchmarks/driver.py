@@ -106,8 +106,12 @@ async def _run(http: aiohttp.ClientSession, orders: Iterator[int], in_flight: in
 async def _saga(http: aiohttp.ClientSession, number: int) -> None:
     body = _encode({"definition": SAGA, "input": order_input(number)})
     headers = {"content-type": "application/json"}
-    async with http.post("/v1/instances", params={"wait": WAIT}, data=body, headers=headers) as response:
-        raw = await response.read()
+    while True:
+        async with http.post("/v1/instances", params={"wait": WAIT}, data=body, headers=headers) as response:
+            raw = await response.read()
+        if response.status != 503:
+            break
+        await asyncio.sleep(float(response.headers["Retry-After"]))  # As any client; its time counts.
     answer = msgspec.json.decode(raw, type=_Answer) if response.status == 201 else None
     if answer is None or (answer.status, answer.outcome) != ("completed", "succeeded"):
         raise SagaFailedError(f"{response.status}: {raw[:300].decode(errors='replace')}")

@@ -35,6 +35,7 @@ from engine.ports import (
     Store,
     VersionConflictError,
 )
+from engine.pressure import Pressure
 from engine.registry import Registry
 from engine.tokens import Lease, Tokens
 from engine.witnesses import Witnesses
@@ -62,6 +63,7 @@ class Loop:
         self.alarms = Alarms()
         self.decider = Decider(store, clock, registry)
         self.witnesses = Witnesses()
+        self.pressure = Pressure()
         self.on_commit: list[Callable[[int], None]] = []
         self.on_end: list[Callable[[str], None]] = []
         self.on_undelivered: list[Callable[[str], None]] = []
@@ -143,7 +145,9 @@ class Loop:
         if len(claims) == MAX_BATCH:
             self._wake.set()  # There may be more.
         if requests or claims:
+            began = self._clock.monotonic()
             await self._transact([*requests, *claims])
+            self.pressure.turned(len(requests) + len(claims), self._clock.monotonic() - began)
         self.board.dismiss(hasty)
         self.decider.cache.trim()
 

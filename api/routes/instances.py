@@ -55,6 +55,7 @@ async def start_instance(request: Request) -> Response:
     201 when it was created. With an `Idempotency-Key`, the same request again is 200 with the same answer; the same key
     with another body is 422.
     """
+    wiring_of(request).engine.check_room()
     seconds = seconds_of(_only_wait(request))
     body, raw = await bodies.read(request, StartBody)
     bodies.check_payload(body.input, "The input", raw)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.bench import Measure
-from benchmarks.measures import append, growth, latency, memory, micro, size, startup, throughput
+from benchmarks.measures import append, growth, latency, memory, micro, overload, size, startup, throughput
 
 MEASURES: dict[str, Measure] = {
     "micro": micro.run,
@@ -13,6 +13,7 @@ MEASURES: dict[str, Measure] = {
     "latency": latency.run,
     "memory": memory.run,
     "size": size.run,
+    "overload": overload.run,
     "startup": startup.run,
 }
 """In the order in which they run."""

@@ -130,9 +130,7 @@ class BatchRecorder(PostgresApplicationRecorder):
 
     def _notify_channel(self, curs: Cursor[Any]) -> None:
         """Under the lock, which is taken here, too."""
-        curs.execute(
-            SQL["lock_and_notify"], {"lock": self._lock, "channel": self.channel_name}, prepare=True
-        )
+        curs.execute(SQL["lock_and_notify"], {"lock": self._lock, "channel": self.channel_name}, prepare=True)
 
 
 class LogFactory(PostgresFactory):

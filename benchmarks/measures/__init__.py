@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from benchmarks.bench import Measure
-from benchmarks.measures import append, growth, latency, memory, micro, overload, size, startup, throughput
+from benchmarks.measures import (
+    append,
+    compensation,
+    growth,
+    latency,
+    memory,
+    micro,
+    overload,
+    recovery,
+    size,
+    startup,
+    throughput,
+    timers,
+)
 
 MEASURES: dict[str, Measure] = {
     "micro": micro.run,
@@ -11,6 +24,9 @@ MEASURES: dict[str, Measure] = {
     "growth": growth.run,
     "throughput": throughput.run,
     "latency": latency.run,
+    "compensation": compensation.run,
+    "timers": timers.run,
+    "recovery": recovery.run,
     "memory": memory.run,
     "size": size.run,
     "overload": overload.run,

@@ -1,4 +1,4 @@
-"""One instance that grows: steps/s of a loop of 500 and of 2,000 steps. Per step, a long history must cost no more.
+"""One instance that grows: steps/s of a loop of 500 and of 5,000 steps. Per step, a long history must cost no more.
 
 Engine, store and worker are in one process here, without HTTP: it is the fold, the snapshots and the commits that are
 looked at.
@@ -23,7 +23,7 @@ from engine.engine import Engine
 from engine.messages import Poll, StartRequest, Task, TaskResult
 from engine.store import PostgresStore
 
-SIZES = (500, 2_000)
+SIZES = (500, 5_000)
 NAMESPACE = "default"
 WITHIN_S = 300.0
 

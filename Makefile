@@ -15,10 +15,10 @@ LOCK    := pip compile pyproject.toml --generate-hashes --no-emit-index-url --no
 PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$python"; break; }; done)
 
-.PHONY: help setup demo test simulate check bench lock format clean
+.PHONY: help setup demo test simulate check bench bench-peers lock format clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(STAMP) ## Make .venv with every dependency, pinned and hashed; quick when nothing changed
 	@:
@@ -49,6 +49,9 @@ check: setup ## Lint, check the format, the types and who imports whom
 
 bench: setup ## Measure the engine's own cost (docs/benchmarks.md)
 	@$(BIN)/python -m benchmarks
+
+bench-peers: setup ## The same work by other engines in the same run (PEERS=folder with their scripts)
+	@$(BIN)/python -m benchmarks.peers "$(PEERS)"
 
 lock: setup ## Resolve the dependencies again into requirements/*.txt (no registry's address in them)
 	@$(BIN)/uv $(LOCK) --quiet --extra embedded -o requirements/runtime.txt

@@ -82,7 +82,7 @@ def _until(look: psycopg.Connection[tuple[int]], question: str, wanted: int) -> 
     """What there is when it is enough, or when there is no more hope."""
     until = time.perf_counter() + WITHIN_S
     while True:
-        row = look.execute(question).fetchone()  # type: ignore[call-overload]  # the constants above
+        row = look.execute(question).fetchone()
         assert row is not None
         if row[0] >= wanted or time.perf_counter() > until:
             return int(row[0])

@@ -23,9 +23,9 @@ def run(bench: Bench) -> Iterator[Row]:
         stage.drive(bench.sized(SAGAS), in_flight=IN_FLIGHT)
         empty = sizes(stage.database)
         cold = _written(bench, stage, sagas, after_checkpoint=True)
-        before = wal_by_application(stage.database)
+        wal_before = wal_by_application(stage.database)
         warm = [_written(bench, stage, sagas, after_checkpoint=False) for _ in range(bench.repeat)]
-        after = wal_by_application(stage.database)
+        wal_after = wal_by_application(stage.database)
         full = sizes(stage.database)
     images = [round(one.page_images / sagas, 2) for one in warm]
     yield row(
@@ -39,7 +39,7 @@ def run(bench: Bench) -> Iterator[Row]:
         bounded_by="every page is written whole once after each checkpoint (full_page_writes)",
     )
     for part, names in PARTS.items():
-        grown = [after[name] - before.get(name, 0) for name in after if name.startswith(names)]
+        grown = [wal_after[name] - wal_before.get(name, 0) for name in wal_after if name.startswith(names)]
         if grown:
             yield row(f"size.wal.{part}", "B/saga", [sum(grown) / sagas / bench.repeat], settings)
     everything = sagas * (bench.repeat + 1)

@@ -379,7 +379,11 @@ async def test_every_statement_goes_through_an_index(
         **dict.fromkeys(("instance", "key", "session"), "a"),
         **dict.fromkeys(("limit", "state_version", "upto"), 1),
         **dict.fromkeys(("horizon", "now"), NOON),
-        **{"versions": [1], "first_of": ["a"], "firsts": [2], "topics": ["t"], "payloads": [b"{}"]},
+        "versions": [1],
+        "first_of": ["a"],
+        "firsts": [2],
+        "topics": ["t"],
+        "payloads": [b"{}"],
     }
     plans = {}
     with store._connections.get_connection() as connection:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from domain.calls import RetryTerms
 from domain.commands import ClaimStep, LoseLease
 from domain.state import Running, State
 from engine.messages import Envelope, Task
@@ -32,7 +33,9 @@ def loses_lease(lease: Lease, token: str) -> Callable[[Envelope], LoseLease]:
     )
 
 
-def task_of(state: State, execution: str, running: Running, now: datetime, lease: timedelta) -> Task:
+def task_of(
+    state: State, execution: str, running: Running, now: datetime, lease: timedelta, retries: RetryTerms
+) -> Task:
     work, limits = running.work, running.timeouts
     ends = [at for at in (running.closes_at, limits.schedule_to_close_at) if at is not None]
     return Task(
@@ -51,4 +54,5 @@ def task_of(state: State, execution: str, running: Running, now: datetime, lease
         progress=work.progress,
         priority=work.priority,
         timeout_ms=limits.start_to_close_ms,
+        retry_policy=retries,
     )

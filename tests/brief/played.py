@@ -21,6 +21,7 @@ from itertools import count
 from typing import Any, TypeVar, cast
 
 import httpx
+import msgspec
 
 from api.app import create_app
 from api.wiring import Wiring
@@ -95,9 +96,13 @@ class Play:
     # Workers ---------------------------------------------------------------------
 
     async def poll(self, queue: str, *, session: str = "s1", worker: str = "w1") -> list[dict[str, Any]]:
-        body = {"worker": worker, "session": session, "queues": [queue], "maxTasks": 10}
-        answer = await self.ask("POST", "/v1/tasks/poll", body)
-        tasks: list[dict[str, Any]] = answer["tasks"]
+        """What the queue of workers has; that of a service (`http:payments`) is the engine's own to ask for."""
+        tasks: list[dict[str, Any]]
+        if ":" in queue:
+            tasks = msgspec.to_builtins(await self.world.tasks(queue, session=session, worker=worker))
+        else:
+            body = {"worker": worker, "session": session, "queues": [queue], "maxTasks": 10}
+            tasks = (await self.ask("POST", "/v1/tasks/poll", body))["tasks"]
         for task in tasks:
             self._held[task["instanceId"], task["execution"]] = task
         return tasks

@@ -112,7 +112,9 @@ async def test_a_call_posts_the_input_with_every_header_and_returns_the_output()
     async with service(charge) as connector:
         port: Connector = connector
         answer = await port.call(
-            call_of(body={"amount": 100, "note": "é"}, deadline_at=deadline, traceparent=trace, retry_policy=terms)
+            call_of(
+                body={"amount": 100, "note": "é"}, deadline_at=deadline, traceparent=trace, retry_policy=terms
+            )
         )
 
     assert answer == Succeeded({"paymentId": "p1"})

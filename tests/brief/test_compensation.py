@@ -36,8 +36,8 @@ steps:
   - {id: confirm, type: task, action: worker:confirm/confirm, compensateWith: unconfirm}
   - {id: payment_refund, type: task, action: worker:refund/refund, retryPolicy: {maxAttempts: 2, initialInterval: 3s},
      input: {paymentId: $.undo.output.paymentId, amount: $.undo.input.amount, reason: $.undo.reason}}
-  - {id: inventory_release, type: task, action: worker:release/release, retryPolicy: {maxAttempts: 2, initialInterval: 3s},
-     input: {reservationId: $.undo.output.reservationId}}
+  - {id: inventory_release, type: task, action: worker:release/release,
+     input: {reservationId: $.undo.output.reservationId}, retryPolicy: {maxAttempts: 2, initialInterval: 3s}}
   - {id: shipping_cancel, type: task, action: worker:unship/unship, input: {shipmentId: $.undo.output.shipmentId}}
   - {id: unconfirm, type: task, action: worker:unconfirm/unconfirm}
 """

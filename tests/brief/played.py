@@ -159,6 +159,12 @@ class Play:
             assert await self.completes(task, outputs.get(task["step"], {})) == "accepted"
         return served
 
+    async def serve_until(self, step: str) -> None:
+        """Completes what comes before the step."""
+        while step not in await self.offered():
+            (first, *_) = await self.offered()
+            await self.complete(first)
+
     async def _report(self, path: str, item: dict[str, Any]) -> str:
         answer = await self.ask("POST", f"/v1/tasks/{path}", {"results": [item]})
         status: str = answer["results"][0]["status"]

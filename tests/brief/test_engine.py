@@ -7,6 +7,7 @@ from typing import cast
 
 import pytest
 
+from connectors.http import HttpConnector
 from domain.calls import RetryTerms, ServiceCall, StepError, Succeeded
 from domain.events import (
     InstanceStarted,
@@ -31,7 +32,8 @@ CHARGE = """
 name: test
 steps:
   - {id: charge, type: task, action: http:payments/charge, timeout: 30s,
-     retryPolicy: {maxAttempts: 4, initialInterval: 2s, backoffCoefficient: 3, maxInterval: 9s, nonRetryableErrors: [NoError]}}
+     retryPolicy: {maxAttempts: 4, initialInterval: 2s, backoffCoefficient: 3, maxInterval: 9s,
+                   nonRetryableErrors: [NoError]}}
 """
 
 
@@ -97,10 +99,8 @@ async def test_when_the_append_of_a_start_fails_there_is_no_instance() -> None:
         play.world.faults.down = True
         await play.start(expected=503)
         play.world.faults.down = False
-        assert (
-            await play.world.faults.inner.streams("") == ["definition:default/test"]
-            or [name for name in await play.world.faults.inner.streams("") if name.startswith("0-")] == []
-        )
+        streams = await play.world.faults.inner.streams("")
+        assert [name for name in streams if name.startswith("0-")] == []
 
 
 async def test_executing_a_step_again_changes_nothing() -> None:
@@ -120,8 +120,6 @@ async def test_executing_a_step_again_changes_nothing() -> None:
 
 async def test_an_unknown_service_fails_clearly() -> None:
     """S053: the error is in the log, and names what is missing."""
-    from connectors.http import HttpConnector
-
     async with World(connector=cast(FakeService, HttpConnector({}, clock=lambda: NOON))) as world:
         await world.deploy(CHARGE)
         id = (await world.start("test")).instance_id
@@ -250,7 +248,7 @@ async def test_an_update_is_checked_by_version() -> None:
         answer = await play.http.post(
             f"/v1/instances/{play.id}/cancel", json={"reason": "late"}, headers={"If-Match": '"2"'}
         )
-        assert answer.status_code == 412 or answer.status_code == 409
+        assert answer.status_code == 412
         assert await play.topics() == before
         await play.serve()
 

@@ -74,10 +74,12 @@ class Play:
     async def act(self, act: str, expected: int = 200, **fields: Any) -> Any:
         return await self.ask("POST", f"/v1/instances/{self.id}/{act}", {**WHY, **fields}, expected)
 
-    async def deploy(self, text: str, expected: int = 201) -> Any:
-        """Returns the answer; `name: test` is added where there is no name."""
-        text = text if "\nname:" in f"\n{text}" else f"name: test\n{text}"
-        self.name = next(line for line in text.splitlines() if line.startswith("name:"))[5:].strip()
+    async def deploy(self, text: str, expected: int = 201, *, name: str = "") -> Any:
+        """Returns the answer; `name: test` is added where the text has no name. JSON is told its `name`."""
+        if not name:
+            text = text if "\nname:" in f"\n{text}" else f"name: test\n{text}"
+            name = next(line for line in text.splitlines() if line.startswith("name:"))[5:].strip()
+        self.name = name
         yaml = {"Content-Type": "application/yaml"}
         answer = await self.http.put(f"/v1/definitions/{self.name}", content=text, headers=yaml)
         assert answer.status_code == expected, answer.text

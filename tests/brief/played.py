@@ -39,6 +39,8 @@ E = TypeVar("E", bound=Event)
 
 FOREVER = 10_000_000.0
 """Seconds of a lease that no test loses; those that lose leases ask for short ones."""
+MOST = 500
+"""Steps of a run that somebody plays: what needs more never ends."""
 NOT_YET = object()
 """In the place of an input: nothing is started yet."""
 WHY = {"reason": "the customer called", "actor": "ada"}
@@ -139,7 +141,8 @@ class Play:
         """Fails every attempt of the step, as each comes due; returns how many there were."""
         for number in count(1):
             execution = (await self._row_of(step)).key
-            await self.fail(step, type, message)
+            assert await self.fail(step, type, message) == "accepted"
+            assert number < MOST, f"{step} is tried for ever"
             rows = {row.key: row for row in await self.owed()}
             if execution not in rows:
                 return number
@@ -154,10 +157,11 @@ class Play:
 
     async def serve(self, **outputs: object) -> list[str]:
         """Completes whatever may be taken or is in hand, until there is nothing; returns the steps, in order."""
-        served = []
+        served: list[str] = []
         while due := [row for row in await self.owed() if row.kind in ("invoke", "await")]:
             task = await self.take(due[0].key)
             served.append(task["step"])
+            assert len(served) < MOST, "it never ends"
             assert await self.completes(task, outputs.get(task["step"], {})) == "accepted"
         return served
 
@@ -165,7 +169,7 @@ class Play:
         """Completes what comes before the step."""
         while step not in await self.offered():
             (first, *_) = await self.offered()
-            await self.complete(first)
+            assert await self.complete(first) == "accepted"
 
     async def _report(self, path: str, item: dict[str, Any]) -> str:
         answer = await self.ask("POST", f"/v1/tasks/{path}", {"results": [item]})

@@ -319,6 +319,7 @@ async def paused(play: Play) -> None:
 
 
 async def test_a_person_retries() -> None:
+    """S152: with fresh attempts."""
     async with playing() as play:
         await paused(play)
         await play.act("retry")
@@ -331,6 +332,7 @@ async def test_a_person_retries() -> None:
 
 
 async def test_a_person_skips() -> None:
+    """S152."""
     async with playing() as play:
         await paused(play)
         await play.act("skip")
@@ -340,6 +342,7 @@ async def test_a_person_skips() -> None:
 
 
 async def test_a_person_says_the_result() -> None:
+    """S152."""
     async with playing() as play:
         await paused(play)
         await play.act("resolve", output={"by": "hand"})
@@ -350,6 +353,7 @@ async def test_a_person_says_the_result() -> None:
 
 
 async def test_a_person_changes_the_data_and_the_retry_sees_it() -> None:
+    """S152."""
     async with playing() as play:
         await paused(play)
         await play.act("data", data={"a": {"to": "Bonn"}})
@@ -361,6 +365,7 @@ async def test_a_person_changes_the_data_and_the_retry_sees_it() -> None:
 
 
 async def test_a_person_compensates() -> None:
+    """S152."""
     async with playing() as play:
         await paused(play)
         await play.act("compensate")
@@ -373,6 +378,7 @@ async def test_a_person_compensates() -> None:
 
 
 async def test_a_person_fails_it() -> None:
+    """S152, S041: what was done stands, and is named."""
     async with playing() as play:
         await paused(play)
         await play.act("fail")
@@ -384,6 +390,7 @@ async def test_a_person_fails_it() -> None:
 
 @pytest.mark.parametrize("act", ["retry", "skip", "resolve", "data", "compensate", "fail"])
 async def test_none_of_it_without_a_reason(act: str) -> None:
+    """S152, S099."""
     async with playing() as play:
         await paused(play)
         before = await play.topics()

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from pkgutil import resolve_name
 from random import Random
@@ -24,7 +25,7 @@ from domain.definition.program import Compiler
 from domain.definition.rules import FailureRules
 from domain.events import DecisionMade, StepFailed
 from domain.evolve import APPLIERS
-from domain.state import State, Undoable
+from domain.state import Attempted, State, Undoable
 from domain.steps.step import Step
 from domain.turn import Turn
 from engine.store import MemoryStore
@@ -63,14 +64,20 @@ def one_policy_for_all(compiler: Compiler, model: Any) -> FailureRules:
 def failed_is_done(state: State, event: StepFailed) -> None:
     """A step that failed for good is undone like one that completed."""
     STEP_FAILED(state, event)
-    if state.failing is not None and event.retry_at is None:
-        work = state.failing.work
+    failing = state.failing
+    if failing is not None and event.retry_at is None and failing.work.compensate_with is not None:
         state.undo[event.execution] = Undoable(
             execution=event.execution,
-            step=work.step,
-            undo_step=work.compensate_with or "payment_refund",
+            step=failing.work.step,
+            undo_step=failing.work.compensate_with,
             version=state.version,
         )
+
+
+def undos_get_one_attempt(turn: Turn, rules: FailureRules, open: Attempted, *rest: Any) -> datetime | None:
+    """Whatever the policy of the undo step says."""
+    found: datetime | None = RETRY_AT(turn, rules, open, *rest)
+    return found if open.work.undoes is None else None
 
 
 def from_the_start(turn: Turn, anchor: str) -> None:
@@ -83,6 +90,7 @@ def from_the_start(turn: Turn, anchor: str) -> None:
 LISTENERS = MemoryStore.listeners
 RULES_OF = Compiler.rules_of
 STEP_FAILED = APPLIERS[StepFailed]
+RETRY_AT = resolve_name("domain.failure:_retry_at")
 SET_DEADLINES = resolve_name("domain.deadlines:set_deadlines")
 
 
@@ -98,7 +106,7 @@ BITES: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "S128": at("domain.definition.program.Compiler.rules_of", one_policy_for_all),
     "S146": at("domain.failure.schedule_again", nothing),
     "S155": lambda: mock.patch.dict(APPLIERS, {StepFailed: failed_is_done}),
-    "S158": at("domain.rollback.undo_failed", nothing),
+    "S158": at("domain.failure._retry_at", undos_get_one_attempt),
     "S161": at("domain.signals.cancel", nothing),
     "S167": at("domain.deadlines.set_deadlines", from_the_start),
 }

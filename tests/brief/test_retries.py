@@ -32,7 +32,7 @@ retryPolicies:
              nonRetryableErrors: [AddressUndeliverableError]}
   notification: {maxAttempts: 10, initialInterval: 10s, backoffCoefficient: 2, maxInterval: 5m}
 """
-WAITS = {
+WAITS: dict[str, list[float]] = {
     "payment": [1, 2],
     "inventory": [0.1, 0.15, 0.225, 0.338],
     "shipping": [5, 10],

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
-from domain.commands import FireTimer, SendSignal
+from domain.commands import Command, FireTimer, SendSignal
 from domain.events import (
     AlertRaised,
     DeadlineEscalated,
@@ -26,6 +26,8 @@ from domain.events import (
 )
 from engine.clock import ManualClock
 from tests.brief.played import Play, at, playing
+
+Asked = tuple[type[Command], dict[str, Any]]
 
 
 def one(fields: str, top: str = "") -> str:
@@ -392,8 +394,8 @@ async def test_the_time_wins_when_it_is_over_first() -> None:
 async def test_a_race_has_one_winner_that_the_order_of_commands_decides(first: str) -> None:
     """S179: both in the inbox at the same moment, before either is decided."""
     async with playing(WAIT) as play:
-        signal = (SendSignal, {"signal_id": "s", "name": "approval", "payload": "ada"})
-        timer = (FireTimer, {"key": "approval#1"})
+        signal: Asked = (SendSignal, {"signal_id": "s", "name": "approval", "payload": "ada"})
+        timer: Asked = (FireTimer, {"key": "approval#1"})
         await play.until("23.9999h")
         cast(ManualClock, play.world.clock).advance(at("24h") - play.now)
         asked = [signal, timer] if first == "signal" else [timer, signal]

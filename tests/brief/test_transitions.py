@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ steps:
   - {id: late, type: compensate, reason: Approval timeout, outcome: cancelled}
   - {id: refund, type: task, action: worker:refund/refund, retryPolicy: {maxAttempts: 1}}
 """
-LATER = {"startAt": "2026-03-01T13:00:00Z"}
+LATER: dict[str, Any] = {"startAt": "2026-03-01T13:00:00Z"}
 ACTS = ("cancel", "terminate", "compensate", "pause", "resume", "retry", "skip", "resolve", "fail", "give-up")
 
 

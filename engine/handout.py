@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from domain.calls import RetryTerms
 from domain.commands import ClaimStep, LoseLease
-from domain.state import Running, State
+from domain.state import Running
+from engine.cache import Entry
 from engine.messages import Envelope, Task
 from engine.tokens import Lease
 
@@ -33,10 +33,9 @@ def loses_lease(lease: Lease, token: str) -> Callable[[Envelope], LoseLease]:
     )
 
 
-def task_of(
-    state: State, execution: str, running: Running, now: datetime, lease: timedelta, retries: RetryTerms
-) -> Task:
-    work, limits = running.work, running.timeouts
+def task_of(entry: Entry, execution: str, running: Running, now: datetime, lease: timedelta) -> Task:
+    assert entry.program is not None, "nothing is claimed without its definition"
+    state, work, limits = entry.state, running.work, running.timeouts
     ends = [at for at in (running.closes_at, limits.schedule_to_close_at) if at is not None]
     return Task(
         token=running.token,
@@ -54,5 +53,5 @@ def task_of(
         progress=work.progress,
         priority=work.priority,
         timeout_ms=limits.start_to_close_ms,
-        retry_policy=retries,
+        retry_policy=entry.program.steps[work.step].rules.terms,
     )

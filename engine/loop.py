@@ -347,13 +347,11 @@ class Loop:
     def _deliver(self, draft: Draft, item: Decided, poller: Poller) -> None:
         """A claim that was stored is a task for its worker; one that was refused leaves its room to another."""
         entry = draft.entries[item.request.stream] if item.events else None
-        state, program = (None, None) if entry is None else (entry.state, entry.program)
         execution = item.events[0].execution if item.events else ""  # type: ignore[attr-defined]  # StepStarted
-        running = None if state is None else state.open.get(execution)
-        if state is not None and program is not None and isinstance(running, Running):
+        running = None if entry is None else entry.state.open.get(execution)
+        if entry is not None and isinstance(running, Running):
             item.request.over = True
-            terms = program.steps[running.work.step].rules.terms
-            poller.tasks.append(task_of(state, execution, running, item.at, self._lease, terms))
+            poller.tasks.append(task_of(entry, execution, running, item.at, self._lease))
         else:
             self._release(item.request)
             self._wake.set()  # Something else may be ready for it.

@@ -34,7 +34,7 @@ SURELY_SMALL = MAX_PAYLOAD_BYTES // 2
 Json = Any
 Id = Annotated[str, Meta(min_length=1, max_length=256)]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
-Text = Annotated[str, Meta(min_length=1, max_length=2_000)]
+Text = Annotated[str, Meta(min_length=1, max_length=2_000, pattern=r"\S")]  # Blanks alone say nothing.
 Time = Annotated[datetime, Meta(tz=True)]
 # A lease token joins its parts with `|`; `engine:` begins the sessions of the server's own dispatchers.
 SessionId = Annotated[str, Meta(pattern=r"^(?!engine:)[^|\s]{1,128}$")]

@@ -354,12 +354,12 @@ class Loop:
 
     def _deliver(self, draft: Draft, item: Decided, poller: Poller) -> None:
         """A claim that was stored is a task for its worker; one that was refused leaves its room to another."""
-        state = draft.entries[item.request.stream].state if item.events else None
+        entry = draft.entries[item.request.stream] if item.events else None
         execution = item.events[0].execution if item.events else ""  # type: ignore[attr-defined]  # StepStarted
-        running = None if state is None else state.open.get(execution)
-        if state is not None and isinstance(running, Running):
+        running = None if entry is None else entry.state.open.get(execution)
+        if entry is not None and isinstance(running, Running):
             item.request.over = True
-            poller.tasks.append(task_of(state, execution, running, item.at, self._lease))
+            poller.tasks.append(task_of(entry, execution, running, item.at, self._lease))
         else:
             self._release(item.request)
             self._wake.set()  # Something else may be ready for it.

@@ -173,6 +173,16 @@ class SignalView(TypedDict, total=False):
     instances: list[str]
 
 
+class RetryPolicy(TypedDict):
+    """By what policy the engine tries a step again: whether an error that you report leads to another attempt."""
+
+    maxAttempts: int
+    initialIntervalMs: int
+    backoffCoefficient: float
+    maxIntervalMs: int
+    nonRetryableErrors: list[str]
+
+
 class Task(TypedDict, total=False):
     """One attempt of a step, handed to a worker."""
 
@@ -190,3 +200,5 @@ class Task(TypedDict, total=False):
     progress: Any
     priority: str | int
     traceparent: str | None
+    timeoutMs: int | None
+    retryPolicy: RetryPolicy

@@ -155,6 +155,13 @@ TASK = {
     "priority": "normal",
     "traceparent": None,
     "timeoutMs": 30000,
+    "retryPolicy": {
+        "maxAttempts": 3,
+        "initialIntervalMs": 1000,
+        "backoffCoefficient": 2.0,
+        "maxIntervalMs": 60000,
+        "nonRetryableErrors": [],
+    },
 }
 PROGRESS = {
     "name": "instances",

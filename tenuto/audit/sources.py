@@ -25,7 +25,7 @@ def rows_of_database(dsn: str, schema: str = "tenuto_0") -> Iterator[Row]:
         "SELECT notification_id, originator_id, originator_version, topic, state FROM {} ORDER BY notification_id"
     ).format(sql.Identifier(schema, "stored_events"))
     try:
-        with psycopg.connect(dsn) as connection, connection.cursor("audit", binary=True) as cursor:  # type: ignore[call-overload]
+        with psycopg.connect(dsn) as connection, connection.cursor("audit", binary=True) as cursor:
             cursor.itersize = FETCH
             cursor.execute(query)
             yield from map(Row._make, cursor)

@@ -41,6 +41,10 @@ class Frontier:
         self.size += 1
 
     @property
+    def peaks(self) -> tuple[bytes, ...]:
+        return tuple(self._peaks)
+
+    @property
     def root(self) -> bytes:
         if not self._peaks:
             return EMPTY_ROOT

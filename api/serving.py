@@ -29,6 +29,8 @@ from engine.clock import SystemClock
 from engine.engine import Engine, EngineOptions
 from engine.ports import StoreUnavailableError
 from engine.store import PostgresStore
+from notary.notary import Notary, Place
+from projections.audit_queries import AuditQueries
 from projections.queries import Queries
 from projections.runner import Runner
 
@@ -50,10 +52,19 @@ def run(
     services: Mapping[str, str],
     texts: Mapping[Path, str],
     lease_seconds: float,
+    place: tuple[Path, Path],
     ready: Callable[[str], None],
 ) -> None:
     """Serves on the listener until SIGTERM or SIGINT. `texts` are definitions to deploy first, by their file."""
-    serving = _serve(listener, dsn, services=services, texts=texts, lease_seconds=lease_seconds, ready=ready)
+    serving = _serve(
+        listener,
+        dsn,
+        services=services,
+        texts=texts,
+        lease_seconds=lease_seconds,
+        place=Place(*place),
+        ready=ready,
+    )
     with asyncio.Runner(loop_factory=uvicorn.Config("", log_config=None).get_loop_factory()) as runner:
         runner.run(serving)
 
@@ -66,8 +77,11 @@ async def wired(
     lease_seconds: float,
     schema: str | None = None,
     views: str = VIEWS,
+    place: Place | None = None,
 ) -> AsyncIterator[Wiring]:
-    """All parts of one server, started; stopped in reverse. Raises StoreUnavailableError, ValueError (a bad URL)."""
+    """All parts of one server, started; stopped in reverse. Without a place it keeps no notary.
+
+    Raises StoreUnavailableError, ValueError (a bad URL)."""
     async with AsyncExitStack() as stack:
         store = await PostgresStore.open(dsn, schema=schema)
         stack.push_async_callback(store.close)
@@ -91,6 +105,11 @@ async def wired(
             store, clock, connectors={"http": connector}, options=EngineOptions(lease_seconds=lease_seconds)
         )
         engine.on_commit(lambda _: runner.wake())
+        notary = None if place is None else _notary(dsn, store.schema, clock, place)
+        if notary is not None:
+            notary.start()
+            stack.push_async_callback(notary.stop)
+            engine.on_commit(lambda _: notary.wake())
         await engine.start()
         stack.push_async_callback(_stop, engine)
         yield Wiring(
@@ -99,8 +118,14 @@ async def wired(
             clock=clock,
             runner=runner,
             queries=Queries(pool, views),
+            audit=AuditQueries(pool, views),
+            notary=notary,
             services=frozenset(services),
         )
+
+
+def _notary(dsn: str, log: str, clock: SystemClock, place: Place) -> Notary:
+    return Notary(dsn, log=log, schema=f"{log}_notary", clock=clock, place=place)
 
 
 async def _stop(engine: Engine) -> None:
@@ -135,9 +160,10 @@ async def _serve(
     services: Mapping[str, str],
     texts: Mapping[Path, str],
     lease_seconds: float,
+    place: Place,
     ready: Callable[[str], None],
 ) -> None:
-    async with wired(dsn, services=services, lease_seconds=lease_seconds) as wiring:
+    async with wired(dsn, services=services, lease_seconds=lease_seconds, place=place) as wiring:
         for path, text in texts.items():
             await _deploy(wiring, path, text)
         config = uvicorn.Config(

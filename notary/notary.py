@@ -166,6 +166,10 @@ class Notary:
         """The public key. Raises KeyUnusableError, LogInconsistentError, NotExportedError."""
         return (await self._in(self._writing, self._prepared)).verifier
 
+    async def signer(self) -> Signer:
+        """The key itself, for evidence. Raises as `verifier`."""
+        return await self._in(self._writing, self._prepared)
+
     @property
     def last(self) -> Signed | None:
         """The last checkpoint that this process exported or found."""
@@ -282,14 +286,14 @@ class Notary:
 
         return await self._in(self._reading, prove)
 
-    async def streams(self, *names: str, limit: int) -> tuple[Signed, list[list[tuple[Ranked, list[bytes]]]]]:
-        """All events of some streams, at most `limit` each, with their proofs under a checkpoint that covers all."""
+    async def streams(self, *asked: tuple[str, int]) -> tuple[Signed, list[list[tuple[Ranked, list[bytes]]]]]:
+        """The events of some streams, at most so many of each, with their proofs under a checkpoint that is new."""
         signed = await self.checkpoint()
         size = signed.checkpoint.size
 
         def prove() -> list[list[tuple[Ranked, list[bytes]]]]:
             node = self._reader.node()
-            found = [self._reader.ranked(stream=name, limit=limit) for name in names]
+            found = [self._reader.ranked(stream=name, limit=limit) for name, limit in asked]
             return [
                 [
                     (one, inclusion_proof(one.rank, size, node))

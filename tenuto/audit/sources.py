@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from tenuto.audit.errors import AuditError
+from tenuto.audit.export import Line
 from tenuto.audit.leaf import Row
 
 FETCH = 5_000
@@ -35,18 +38,15 @@ def rows_of_database(dsn: str, schema: str = "tenuto_0") -> Iterator[Row]:
 
 def rows_of_server(server: str) -> Iterator[Row]:
     """As the server reads them, page by page."""
-    from tenuto.audit.export import Line
-
-    begin = 0
-    while True:
-        page = ask(server, "/v1/audit/entries", {"from": begin, "limit": PAGE, "events": True})
-        for entry in page["entries"]:
-            row = Line(**entry).row
-            if row is not None:
-                yield row
-        if page["next"] is None:
-            return
-        begin = int(page["next"])
+    after: str | None = "0"
+    while after is not None:
+        page = ask(server, "/v1/audit/entries", {"after": after, "limit": PAGE, "events": True})
+        for entry in msgspec.convert(page["entries"], list[Line]):
+            row = entry.row
+            if row is None:
+                raise AuditError(f"{server} answers position {entry.position} without its event")
+            yield row
+        after = page["next"]
 
 
 def ask(server: str, path: str, query: dict[str, Any] | None = None, method: str = "GET") -> Any:

@@ -84,7 +84,9 @@ def running(
         command = ["-m", "tenuto", "serve", "--port", "0", "--database-url", database]
         if profile is not None:
             command = ["-m", "cProfile", "-o", str(profile), *command]
-        server = stack.enter_context(process(command))
+        folder = stack.enter_context(temporary_folder())  # A folder of checkpoints belongs to one log.
+        notary = {"TENUTO_CHECKPOINTS": f"{folder}/checkpoints", "TENUTO_SIGNING_KEY": f"{folder}/key"}
+        server = stack.enter_context(process(command, {**os.environ, **notary}))
         url = said(server, "ready ")
         _deploy(url)
         work = ["-m", "benchmarks.worker", url, str(concurrency)]

@@ -2,7 +2,7 @@
 
 One asyncio task decides when; what blocks runs in two threads: one lets the tree grow and signs, one reads for proofs.
 Before it signs, it proves to itself that the tree goes on from the last checkpoint that was exported; a log that does
-not (restored, cut off, rewritten) is followed on and never signed. Next: `ledger.py`, `shelf.py`, `keys.py`.
+not (restored, cut off, rewritten) is signed no more. Next: `ledger.py`, `shelf.py`, `keys.py`.
 """
 
 from __future__ import annotations

@@ -29,9 +29,9 @@ def rows_of_database(dsn: str, schema: str = "tenuto_0") -> Iterator[Row]:
     ).format(sql.Identifier(schema, "stored_events"))
     try:
         with psycopg.connect(dsn) as connection, connection.cursor("audit", binary=True) as cursor:
-            cursor.itersize = FETCH
             cursor.execute(query)
-            yield from map(Row._make, cursor)
+            while rows := cursor.fetchmany(FETCH):
+                yield from map(Row._make, rows)
     except psycopg.Error as error:
         raise AuditError(f"the log in {schema} cannot be read: {error}") from error
 

@@ -15,7 +15,7 @@ from notary.timeline import page_of
 from tenuto.audit.bundle import FORMAT, Content, Entry, signed, wanted_hashes
 
 MAX_EVENTS = 10_000
-MAX_DEFINITIONS = 1_000
+MAX_DEFINITIONS = 10_000
 """Versions of a definition that are looked through."""
 
 

@@ -153,6 +153,29 @@ async def test_made_again_from_a_log_that_was_changed_it_signs_nothing(
     assert said in (notary.standing().problem or "")
 
 
+async def test_an_old_backup_is_not_signed_nor_when_work_goes_on_upon_it(
+    log: Log, notary_of: Make, admin: Any
+) -> None:
+    """The whole database is restored, the notary's tables too; only the exported file knows better."""
+    told(log, 300)
+    await notary_of().checkpoint()
+    admin.execute(f"SET search_path = {log.schema}, {log.schema}_notary")
+    tables = ("stored_events", "head", "tiles", "checkpoints")
+    for table in tables:
+        admin.execute(f"CREATE TABLE backup_{table} AS TABLE {table}")
+    told(log, 10)
+    await notary_of().checkpoint()
+    for table in tables:
+        admin.execute(f"TRUNCATE {table}")
+        admin.execute(f"INSERT INTO {table} TABLE backup_{table}")
+    notary = notary_of()
+    with pytest.raises(LogInconsistentError, match="it has 300 events, and a checkpoint of 310"):
+        await notary.checkpoint()
+    told(log, 20, "0-other")
+    with pytest.raises(LogInconsistentError, match="its first 310 events have another root"):
+        await notary.checkpoint()
+
+
 async def test_made_again_from_the_same_log_it_goes_on(log: Log, notary_of: Make, admin: Any) -> None:
     told(log, 10)
     first = await notary_of().checkpoint()

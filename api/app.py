@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from api import docs_page, openapi, problems
+from api.request_ids import RequestIds
 from api.routes import TABLES
 from api.wiring import Wiring
 
@@ -20,6 +21,7 @@ def create_app(wiring: Wiring | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
+    app.add_middleware(RequestIds)
     problems.install(app)
     for table in TABLES:
         table.install(app)

@@ -158,6 +158,17 @@ async def test_the_audit_log_says_who_did_what_why_and_by_which_request(server: 
     }
 
 
+async def test_an_act_without_a_request_id_is_given_one_and_told_it(server: Server) -> None:
+    await server.deploy(APPROVAL, "approval")
+    view = await server.start("approval")
+    answer = await server.http.post(f"/v1/instances/{view['id']}/pause", json={"reason": "a look"})
+    page = await server.get("/v1/audit/log", kind="act", minPosition=await server.events())
+    assert page["entries"][0]["requestId"] == answer.headers["Tenuto-Request-Id"]
+    every = await server.get("/v1/audit/log")
+    assert all(entry["requestId"] for entry in every["entries"])
+    assert "Tenuto-Request-Id" not in (await server.http.get("/v1/audit/log")).headers
+
+
 async def test_a_log_that_was_changed_is_signed_no_more(database: str, schema: str) -> None:
     async with serving(database, schema) as server:
         await finished(server)

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from api import docs_page, openapi, problems
+from api.request_ids import RequestIds
 from api.routes import TABLES
 from api.routing import Endpoint
 from api.wiring import Wiring
@@ -59,6 +60,7 @@ def create_app(wiring: Wiring | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
+    app.add_middleware(RequestIds)
     problems.install(app)
     for table in TABLES:
         table.install(app)

@@ -28,6 +28,7 @@ from domain.errors import TenutoError
 from engine import errors as engine
 from engine import ports
 from engine.store.admission import UnstorableTextError
+from notary import errors as notary
 from projections.queries import BadCursorError
 from projections.rebuilding import RebuildRunningError
 from projections.remote import ProjectionsAwayError
@@ -87,7 +88,12 @@ PROBLEMS: Mapping[type[TenutoError], Problem] = {
         422, "unknown-service", "The definition calls unknown services", {"findings": "findings"}
     ),
     api.UnsupportedMediaTypeError: Problem(415, "unsupported-media-type", "That kind of body is not taken"),
+    notary.SizeOutOfRangeError: Problem(
+        422, "size-out-of-range", "The log never had that size", {"name": "name", "value": "value"}
+    ),
+    notary.HistoryTooLongError: Problem(422, "history-too-long", "The history is too long for one file"),
     # What is not there.
+    notary.UnknownEventError: Problem(404, "unknown-event", "No such event", {"event": "event"}),
     domain.UnknownDefinitionError: Problem(404, "unknown-definition", "No such definition", {"name": "name"}),
     domain.UnknownInstanceError: Problem(
         404, "unknown-instance", "No such instance", {"instance_id": "instanceId"}
@@ -132,6 +138,10 @@ PROBLEMS: Mapping[type[TenutoError], Problem] = {
     ports.VersionConflictError: Problem(409, "version-conflict", "Somebody else was first"),
     ports.DuplicateCommandError: Problem(409, "version-conflict", "Somebody else was first"),
     RebuildRunningError: Problem(409, "rebuild-running", "The projection is being rebuilt already"),
+    notary.NotCoveredError: Problem(
+        409, "not-covered", "No checkpoint covers the event yet", {"size": "size"}
+    ),
+    notary.LogInconsistentError: Problem(409, "log-inconsistent", "The log is not the one that was signed"),
     engine.WrongVersionError: Problem(
         412, "wrong-version", "The instance has changed", {"expected": "expected", "actual": "actual"}
     ),
@@ -147,6 +157,9 @@ PROBLEMS: Mapping[type[TenutoError], Problem] = {
     ProjectionsAwayError: Problem(503, "projections-away", "The lists cannot answer"),
     api.NotReadyError: Problem(503, "not-ready", "The server is not ready"),
     api.NotFreshError: Problem(503, "not-fresh", "The lists are behind", {"position": "position"}),
+    notary.NoNotaryError: Problem(503, "no-notary", "Nothing is signed here"),
+    notary.NotExportedError: Problem(503, "not-exported", "A checkpoint could not be exported"),
+    notary.KeyUnusableError: Problem(503, "key-unusable", "The signing key cannot be used"),
     # Faults of ours: the detail is for the log.
     domain.CorruptHistoryError: Problem(500, "internal-error", "Something went wrong inside Tenuto"),
     engine.IncidentError: Problem(500, "internal-error", "Something went wrong inside Tenuto"),

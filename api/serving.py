@@ -30,6 +30,8 @@ from engine.clock import SystemClock
 from engine.engine import Engine, EngineOptions
 from engine.ports import StoreUnavailableError
 from engine.store import PostgresStore
+from notary.notary import Notary, Place
+from projections.audit_queries import AuditQueries
 from projections.queries import Queries
 from projections.remote import RemoteRunner
 from projections.runner import Runner
@@ -56,10 +58,19 @@ def run(
     services: Mapping[str, str],
     texts: Mapping[Path, str],
     lease_seconds: float,
+    place: tuple[Path, Path],
     ready: Callable[[str], None],
 ) -> None:
     """Serves on the listener until SIGTERM or SIGINT. `texts` are definitions to deploy first, by their file."""
-    serving = _serve(listener, dsn, services=services, texts=texts, lease_seconds=lease_seconds, ready=ready)
+    serving = _serve(
+        listener,
+        dsn,
+        services=services,
+        texts=texts,
+        lease_seconds=lease_seconds,
+        place=Place(*place),
+        ready=ready,
+    )
     with asyncio.Runner(loop_factory=uvicorn.Config("", log_config=None).get_loop_factory()) as runner:
         runner.run(serving)
 
@@ -73,10 +84,11 @@ async def wired(
     schema: str | None = None,
     views: str = VIEWS,
     runs: type[Runner | RemoteRunner] = RemoteRunner,
+    place: Place | None = None,
 ) -> AsyncIterator[Wiring]:
     """All parts of one server, started; stopped in reverse. Raises StoreUnavailableError, ValueError (a bad URL).
 
-    `runs`: whether the projections get a process of their own, or this one.
+    `runs`: whether the projections get a process of their own, or this one. Without a place it keeps no notary.
     """
     async with AsyncExitStack() as stack:
         store = await PostgresStore.open(dsn, schema=schema)
@@ -101,6 +113,11 @@ async def wired(
             store, clock, connectors={"http": connector}, options=EngineOptions(lease_seconds=lease_seconds)
         )
         engine.on_commit(lambda _: runner.wake())
+        notary = None if place is None else _notary(dsn, store.schema, clock, place)
+        if notary is not None:
+            notary.start()
+            stack.push_async_callback(notary.stop)
+            engine.on_commit(lambda _: notary.wake())
         await engine.start()
         stack.push_async_callback(_stop, engine)
         yield Wiring(
@@ -109,8 +126,14 @@ async def wired(
             clock=clock,
             runner=runner,
             queries=Queries(pool, views),
+            audit=AuditQueries(pool, views),
+            notary=notary,
             services=frozenset(services),
         )
+
+
+def _notary(dsn: str, log: str, clock: SystemClock, place: Place) -> Notary:
+    return Notary(dsn, log=log, schema=f"{log}_notary", clock=clock, place=place)
 
 
 async def _stop(engine: Engine) -> None:
@@ -145,11 +168,12 @@ async def _serve(
     services: Mapping[str, str],
     texts: Mapping[Path, str],
     lease_seconds: float,
+    place: Place,
     ready: Callable[[str], None],
 ) -> None:
     gc.freeze()  # What is there now, stays: modules and what they hold.
     gc.set_threshold(*COLLECT_AFTER)
-    async with wired(dsn, services=services, lease_seconds=lease_seconds) as wiring:
+    async with wired(dsn, services=services, lease_seconds=lease_seconds, place=place) as wiring:
         for path, text in texts.items():
             await _deploy(wiring, path, text)
         config = uvicorn.Config(

@@ -59,6 +59,20 @@ class Settings(BaseSettings):
         float,
         Field(ge=0.5, le=3600, description="A worker not heard of for so long loses its tasks to others."),
     ] = 5.0
+    checkpoints: Annotated[
+        Path | None,
+        Field(
+            description="The folder that signed checkpoints are exported to; out of the database's reach. By default "
+            "`checkpoints` in the home."
+        ),
+    ] = None
+    signing_key: Annotated[
+        Path | None,
+        Field(
+            description="The file of the Ed25519 key that signs them, made when absent. By default `signing.key` in "
+            "the home."
+        ),
+    ] = None
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="What is logged, on stderr.")
     ] = "warning"

@@ -19,6 +19,9 @@ from api.errors import InvalidParameterError
 from domain.durations import parse_duration
 from engine.engine import Engine
 from engine.ports import Clock, Store
+from notary.errors import NoNotaryError
+from notary.notary import Notary
+from projections.audit_queries import AuditQueries
 from projections.queries import Queries
 from projections.remote import RemoteRunner
 from projections.runner import Runner
@@ -44,6 +47,8 @@ class Wiring(Struct, frozen=True, kw_only=True):
     clock: Clock
     runner: Runner | RemoteRunner
     queries: Queries
+    audit: AuditQueries
+    notary: Notary | None = None
     services: frozenset[str] = frozenset()
     draining: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -59,6 +64,14 @@ class Caller(NamedTuple):
 def wiring_of(request: Request) -> Wiring:
     wiring: Wiring = request.app.state.wiring
     return wiring
+
+
+def notary_of(request: Request) -> Notary:
+    """Raises NoNotaryError."""
+    notary = wiring_of(request).notary
+    if notary is None:
+        raise NoNotaryError
+    return notary
 
 
 def caller_of(request: Request, actor: str | None = None) -> Caller:

@@ -102,7 +102,9 @@ def running(
         command = ["-m", "tenuto", "serve", "--port", "0", "--database-url", database]
         if profile is not None:
             command = ["-m", "cProfile", "-o", str(profile), *command]
-        server = stack.enter_context(process(command))
+        folder = stack.enter_context(temporary_folder())  # A folder of checkpoints belongs to one log.
+        notary = {"TENUTO_CHECKPOINTS": f"{folder}/checkpoints", "TENUTO_SIGNING_KEY": f"{folder}/key"}
+        server = stack.enter_context(process(command, {**os.environ, **notary}))
         url = said(server, "ready ")
         for name, text in DEFINITIONS.items():
             deploy(url, name, text)

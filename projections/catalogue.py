@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from projections.audit import Audit
 from projections.instances import Instances
 from projections.projection import Factory
 from projections.step_executions import StepExecutions
@@ -13,4 +14,5 @@ PROJECTIONS: Mapping[str, Factory] = {
     Instances.name: Instances,
     StepExecutions.name: StepExecutions,
     Transitions.name: Transitions,
+    Audit.name: Audit,
 }

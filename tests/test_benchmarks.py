@@ -21,6 +21,7 @@ REPORTED: dict[str, dict[str, str]] = {
     "micro": {f"micro.{name}": "µs/event" for name in ("decide", "owed", "encode", "decode", "fold")}
     | {"micro.condition": "µs"},
     "append": {f"append.batch_{events}": "commits/s" for events in (1, 10, 100, 1000)},
+    "audit": dict.fromkeys(["audit.follow", "audit.verify", "audit.verify_live"], "events/s"),
     "growth": {f"growth.steps_{steps}": "steps/s" for steps in (500, 5000)}
     | {f"growth.cpu_{steps}": "ms/step" for steps in (500, 5000)},
     "throughput": {"throughput": "steps/s"}

@@ -13,6 +13,7 @@ from api.routes import examples
 from api.routing import Routes
 from api.wiring import Wiring, reply, wiring_of
 from domain.errors import TenutoError
+from notary.notary import Standing
 
 routes = Routes("operations")
 
@@ -99,7 +100,23 @@ def _metrics(wiring: Wiring) -> list[str]:
     lines += _gauge(
         "tenuto_incidents", "Commands that a fault inside Tenuto kept from being decided, at most 100."
     )
-    return [*lines, f"tenuto_incidents {len(wiring.engine.incidents)}"]
+    lines.append(f"tenuto_incidents {len(wiring.engine.incidents)}")
+    if wiring.notary is not None:
+        lines += _of_the_notary(wiring.notary.standing())
+    return lines
+
+
+def _of_the_notary(standing: Standing) -> list[str]:
+    return [
+        *_gauge("tenuto_notary_events", "Events in the tree over the log."),
+        f"tenuto_notary_events {standing.size}",
+        *_gauge("tenuto_notary_exported_events", "Events that the last exported checkpoint covers."),
+        f"tenuto_notary_exported_events {standing.exported or 0}",
+        *_gauge(
+            "tenuto_notary_stopped", "1 while something keeps the notary from signing: /v1/audit says what."
+        ),
+        f"tenuto_notary_stopped {int(standing.problem is not None)}",
+    ]
 
 
 def _gauge(name: str, text: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks.bench import Measure
 from benchmarks.measures import (
     append,
+    audit,
     compensation,
     growth,
     latency,
@@ -21,6 +22,7 @@ from benchmarks.measures import (
 MEASURES: dict[str, Measure] = {
     "micro": micro.run,
     "append": append.run,
+    "audit": audit.run,
     "growth": growth.run,
     "throughput": throughput.run,
     "latency": latency.run,

@@ -99,6 +99,15 @@ _COLUMNS: Mapping[str, Sequence[Column]] = {
         ("to", _field("to")),
         ("reason", _field("reason")),
     ],
+    "entries": [
+        ("at", _field("timestamp")),
+        ("who", _field("actor")),
+        ("what", _field("event")),
+        ("instance", _field("instanceId")),
+        ("definition", _field("definition")),
+        ("why", _field("reason")),
+        ("request", _field("requestId")),
+    ],
 }
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,6 +16,7 @@ import pytest
 from api.app import create_app
 from api.serving import wired
 from api.wiring import Wiring
+from notary.notary import Place
 from projections.runner import Runner
 
 HELLO = """\
@@ -51,6 +55,7 @@ class Server:
 
     wiring: Wiring
     http: httpx.AsyncClient
+    folder: Path
 
     async def deploy(self, text: str, name: str) -> None:
         answer = await self.http.put(f"/v1/definitions/{name}", content=text, headers=YAML)
@@ -101,6 +106,7 @@ class Server:
 
 @asynccontextmanager
 async def serving(database: str, schema: str, *, lease_seconds: float = 5.0) -> AsyncIterator[Server]:
+    folder = Path(tempfile.mkdtemp(prefix="tenuto-audit-"))
     wiring = wired(
         database,
         services={"payments": "http://127.0.0.1:9"},
@@ -108,11 +114,13 @@ async def serving(database: str, schema: str, *, lease_seconds: float = 5.0) -> 
         schema=schema,
         views=f"{schema}_views",
         runs=Runner,
+        place=Place(folder / "checkpoints", folder / "signing.key"),
     )
     async with wiring as parts:
         transport = httpx.ASGITransport(create_app(parts), raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://tenuto", timeout=30) as http:
-            yield Server(parts, http)
+            yield Server(parts, http, folder)
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

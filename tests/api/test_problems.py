@@ -12,6 +12,7 @@ import pytest
 import api
 import domain
 import engine
+import notary
 import projections
 from api.app import create_app
 from api.problems import PROBLEMS, problem_of, refused
@@ -28,7 +29,7 @@ INSIDE = {"UnreadableEventError", "PositionLostError", "ShapeChangedError"}
 
 
 def every_refusal() -> set[type[TenutoError]]:
-    for package in (api, domain, engine, projections):
+    for package in (api, domain, engine, notary, projections):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
     found: set[type[TenutoError]] = set()

@@ -26,15 +26,18 @@ class Application(FastAPI):
     def __init__(self, express: dict[tuple[str, str], Endpoint], **settings: Any) -> None:
         super().__init__(**settings)
         self._express = express
+        self._lane = RequestIds(self._answer)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        endpoint = self._express.get((scope.get("method", ""), scope.get("path", "")))
-        if endpoint is None:
+        if (scope.get("method"), scope.get("path")) in self._express:
+            scope["app"] = self
+            await self._lane(scope, receive, send)
+        else:
             await super().__call__(scope, receive, send)
-            return
-        scope["app"] = self
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            response = await endpoint(Request(scope, receive))
+            response = await self._express[scope["method"], scope["path"]](Request(scope, receive))
         except TenutoError as refusal:
             response = problems.refused(refusal)
         except Exception:

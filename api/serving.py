@@ -21,8 +21,9 @@ import uvicorn
 from psycopg_pool import AsyncConnectionPool
 
 from api.app import create_app
+from api.heavy import Heavy
 from api.services import unknown_services
-from api.wiring import DEFAULT_NAMESPACE, Wiring
+from api.wiring import DEFAULT_NAMESPACE, Shard, Wiring
 from connectors.http import HttpConnector
 from domain.definition.parse import read_definition
 from engine.clock import SystemClock
@@ -93,12 +94,16 @@ async def wired(
         engine.on_commit(lambda _: runner.wake())
         await engine.start()
         stack.push_async_callback(_stop, engine)
+        heavy = Heavy()
+        stack.callback(heavy.close)
         yield Wiring(
             engine=engine,
             store=store,
             clock=clock,
             runner=runner,
             queries=Queries(pool, views),
+            shard=Shard(dsn, store.schema, views),
+            heavy=heavy,
             services=frozenset(services),
         )
 

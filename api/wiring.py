@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.errors import InvalidParameterError
+from api.heavy import Heavy
 from domain.durations import parse_duration
 from engine.engine import Engine
 from engine.ports import Clock, Store
@@ -35,6 +36,14 @@ Result = TypeVar("Result")
 Other = TypeVar("Other")
 
 
+class Shard(NamedTuple):
+    """Where the log and its projections are, for work that connects by itself: URL, and two schemas."""
+
+    dsn: str
+    schema: str
+    views: str
+
+
 class Wiring(Struct, frozen=True, kw_only=True):
     """One server's parts. `services` are the names with a URL. `draining` is set when the server is about to stop."""
 
@@ -43,6 +52,8 @@ class Wiring(Struct, frozen=True, kw_only=True):
     clock: Clock
     runner: Runner
     queries: Queries
+    shard: Shard
+    heavy: Heavy
     services: frozenset[str] = frozenset()
     draining: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -7,6 +7,7 @@ definitions (`registry.py`) and the dispatchers together. It decides nothing its
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -21,6 +22,7 @@ from domain.definition.program import Program
 from domain.errors import TenutoError, UnknownInstanceError
 from domain.evolve import evolve
 from domain.state import State
+from domain.why import Facts
 from engine.cache import fold
 from engine.dispatcher import Dispatcher
 from engine.draft import ClientKey, Request
@@ -45,6 +47,7 @@ from engine.sessions import Sessions
 from engine.tokens import Tokens
 from engine.upkeep import Upkeep
 from engine.waits import within
+from engine.witness import Witness
 from engine.workers import Workers
 
 log = logging.getLogger("tenuto.engine")
@@ -81,6 +84,7 @@ class Engine:
         )
         self._sessions = Sessions(store, clock, options.lease_seconds)
         self._workers = Workers(self._loop, store, self._sessions, tokens, clock, self._current)
+        self._witness = Witness(self._loop, self._sessions, self._workers, clock)
         self._upkeep = Upkeep(store, clock, self._loop, self._sessions, self._workers, tokens)
         self._dispatchers = [
             Dispatcher(kind, connector, clock, poll=self.poll, report=self.report)
@@ -145,7 +149,11 @@ class Engine:
     @property
     def incidents(self) -> list[str]:
         """The last commands that could not be decided because of a fault inside Tenuto."""
-        return list(self._loop.decider.incidents)
+        return list(map(str, self._loop.decider.incidents))
+
+    def facts_of(self, state: State) -> Facts:
+        """What this server knows about an instance beside its log: who polls its queues, who holds its leases."""
+        return self._witness.facts_of(state)
 
     # Definitions -----------------------------------------------------------------
 
@@ -266,6 +274,13 @@ class Engine:
 
     async def program_of(self, state: State) -> Program:
         return await self._registry.program(state.namespace, state.definition, state.definition_version)
+
+    def cached(self, instance_id: str) -> State | None:
+        """What the engine works with, if it has the instance in memory and nothing of it is being committed: a copy."""
+        entry = self._loop.decider.cache.get(instance_id)
+        if entry is None or entry.committed != entry.state.version:
+            return None
+        return copy.deepcopy(entry.state)
 
     async def wait_for_end(self, instance_id: str, seconds: float) -> bool:
         """Whether it has ended, within so many seconds. Raises UnknownInstanceError."""

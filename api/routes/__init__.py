@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from api.routes import acts, definitions, instances, lists, operations, signals, tasks
+from api.routes import (
+    acts,
+    checks,
+    definitions,
+    insight,
+    instances,
+    lists,
+    operations,
+    signals,
+    tasks,
+    whatif,
+)
 
 # Tasks first: they are asked for most. Lists before instances: `/instances/counts` is no instance.
 TABLES = (
@@ -10,6 +21,9 @@ TABLES = (
     definitions.routes,
     lists.routes,
     instances.routes,
+    insight.routes,
+    checks.routes,
+    whatif.routes,
     acts.routes,
     signals.routes,
     operations.routes,

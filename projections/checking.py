@@ -13,12 +13,12 @@ import psycopg
 from msgspec import Struct
 from psycopg import Cursor, sql
 
-from domain.happened import Stimulus
+from domain.errors import TenutoError
 from projections import log, statements
 from projections.catalogue import PROJECTIONS
 from projections.follower import CONNECT_TIMEOUT, SETTINGS, Site
 from projections.log import BATCH_EVENTS
-from projections.projection import Factory
+from projections.projection import Factory, Projection
 
 
 class Rows(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -28,10 +28,11 @@ class Rows(Struct, frozen=True, kw_only=True, rename="camel"):
     position: int
     rows: int
     sample: list[str]
+    problem: str | None = None  # Why the rows could not be made again.
 
     @property
     def equal(self) -> bool:
-        return not self.sample
+        return not self.sample and self.problem is None
 
 
 def check_rows(
@@ -74,33 +75,28 @@ def _check(cursor: Cursor[Any], site: Site, name: str, factory: Factory, instanc
         return None
     projection = factory(shadow, table)
     cursor.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(shadow)))
-    cursor.execute(projection.statements["create"])
-    after, stimulus = 0, None
-    while after < position[0]:
-        after, stimulus, more = _apply(cursor, projection, ours, after, position[0], stimulus)
-        if not more:
-            break
+    cursor.connection.execute(projection.statements["create"])  # Several: a binary cursor takes one.
+    try:
+        _make(cursor, projection, ours, position[0])
+    except TenutoError as error:
+        return Rows(projection=name, position=position[0], rows=0, sample=[], problem=str(error))
     rows, sample = _one(cursor, ours["compare"]) or (0, [])
     return Rows(projection=name, position=position[0], rows=rows, sample=sample)
 
 
-def _apply(
-    cursor: Cursor[Any],
-    projection: Any,
-    ours: statements.Statements,
-    after: int,
-    upto: int,
-    stimulus: Stimulus | None,
-) -> tuple[int, Stimulus | None, bool]:
-    """One batch: where it ends, the stimulus that goes on, and whether there may be more."""
-    batch = log.read(
-        cursor, ours, projection.wanted, after=after, upto=upto, limit=BATCH_EVENTS, stimulus=stimulus
-    )
-    if batch.problem is not None:
-        raise batch.problem
-    if batch.events:
+def _make(cursor: Cursor[Any], projection: Projection, ours: statements.Statements, upto: int) -> None:
+    """Applies the instances' events, batch by batch. Raises UnreadableEventError, CorruptHistoryError."""
+    after, stimulus = 0, None
+    while True:
+        batch = log.read(
+            cursor, ours, projection.wanted, after=after, upto=upto, limit=BATCH_EVENTS, stimulus=stimulus
+        )
+        if batch.problem is not None:
+            raise batch.problem
+        if not batch.events:
+            return
         projection.apply(cursor, batch.events)
-    return batch.position, batch.stimulus, bool(batch.events)
+        after, stimulus = batch.position, batch.stimulus
 
 
 _COLUMN = sql.SQL(

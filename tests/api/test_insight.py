@@ -239,7 +239,8 @@ async def test_verify_goes_through_all_instances_page_by_page(
     spoil(
         database,
         schema,
-        f"UPDATE {{log}}.owed SET attempt = 7 WHERE instance = '{ids[1]}' AND kind = 'invoke'",
+        "UPDATE {log}.owed SET attempt = 7 WHERE kind = 'invoke'"
+        " AND instance = (SELECT instance FROM {log}.owed ORDER BY instance OFFSET 1 LIMIT 1)",
     )
     (failed,) = (await server.post("/v1/verify", {}))["failed"]
     assert failed["instance"] == ids[1]

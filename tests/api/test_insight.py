@@ -28,7 +28,7 @@ async def booked(server: Server) -> str:
 def spoil(database: str, schema: str, statement: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(
-            sql.SQL(statement).format(log=sql.Identifier(schema), views=sql.Identifier(f"{schema}_views"))  # type: ignore[arg-type]
+            sql.SQL(statement).format(log=sql.Identifier(schema), views=sql.Identifier(f"{schema}_views"))
         )
 
 

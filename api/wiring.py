@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.errors import InvalidParameterError
+from api.errors import InvalidParameterError, NotReadyError
 from api.heavy import Heavy
 from domain.durations import parse_duration
 from engine.engine import Engine
@@ -127,6 +127,23 @@ async def while_connected(
         for task in (wanted, gone, drained):
             task.cancel()
         await asyncio.gather(wanted, gone, drained, return_exceptions=True)
+
+
+async def in_chunks(
+    request: Request, work: Callable[[list[str]], list[Result]], items: Sequence[str], size: int
+) -> list[Result]:
+    """Heavy work on many items, `size` of them at a time, in other processes; `work` is a `partial` of some function.
+
+    Given up when the caller goes, or the server: raises NotReadyError.
+    """
+    wiring = wiring_of(request)
+    parts = [
+        wiring.heavy.run(work, list(items[begin : begin + size])) for begin in range(0, len(items), size)
+    ]
+    done: list[list[Result]] | None = await while_connected(request, asyncio.gather(*parts), None)
+    if done is None:
+        raise NotReadyError(problem="it was given up before it was done")
+    return [one for part in done for one in part]
 
 
 async def _disconnected(request: Request) -> None:

@@ -63,15 +63,26 @@ def _judged(stream: str, rows: Iterable[Row], words: _Words, now_is: Wording, at
     version, count = "?", 0
     try:
         events = []
-        for _, _, topic, payload in rows:
+        for _, at_version, topic, payload in rows:
             count += 1
+            _follows(stream, at_version, count)
             events.append(decode(topic, payload))
         started = _start(stream, events[0])
         version = started.version
         verdict = what_if(events, words.of(started), now_is, at)
     except (CorruptHistoryError, UnknownDefinitionError) as error:
         return Judged(instance=stream, version=version, events=count, problem=str(error))
+    except Exception as error:  # noqa: BLE001 - a fault of ours in one history must not hide the verdicts on the others
+        return Judged(
+            instance=stream, version=version, events=count, problem=f"a fault inside Tenuto: {error!r}"
+        )
     return Judged(instance=stream, version=version, events=count, verdict=verdict)
+
+
+def _follows(stream: str, version: int, expected: int) -> None:
+    if version != expected:
+        problem = f"it stands where {expected} should"
+        raise CorruptHistoryError(instance_id=stream, version=version, problem=problem)
 
 
 def _start(stream: str, first: Event) -> InstanceStarted:

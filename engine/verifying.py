@@ -4,7 +4,7 @@
 
 Blocking, for a process of its own. What is compared: the log with itself (versions without holes, every event can be
 folded), with the snapshot (byte for byte), with the rows that the instance owes; and, if asked, with what the pinned
-definition decides on the recorded stimuli (law 2 of `docs/explanation/guarantees.md`). What the server has in memory,
+definition decides on the recorded stimuli (law 2: `tests/domain/test_laws.py`). What the server has in memory,
 and the rows of projections, are compared elsewhere: `api/routes/checks.py`.
 """
 

@@ -23,6 +23,10 @@ REPORTED: dict[str, dict[str, str]] = {
     "append": {f"append.batch_{events}": "commits/s" for events in (1, 10, 100, 1000)},
     "growth": {f"growth.steps_{steps}": "steps/s" for steps in (500, 2000)}
     | {f"growth.cpu_{steps}": "ms/step" for steps in (500, 2000)},
+    "insight": dict.fromkeys(
+        ["insight.verify", "insight.verify.one_process", "insight.verify.decide"], "events/s"
+    )
+    | {"insight.what_if": "s"},
     "throughput": {"throughput": "steps/s"}
     | {f"throughput.{name}": "ms/step" for name in CPU}
     | {"throughput.events_per_commit": "events"},

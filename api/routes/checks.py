@@ -6,6 +6,7 @@ Nothing is changed, and nobody waits for it: the work is done in other processes
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ from api import bodies
 from api.bodies import VerifyBody
 from api.routes import examples
 from api.routing import CALLER, Routes
-from api.wiring import namespace_of, reply, wiring_of
+from api.wiring import in_chunks, namespace_of, reply, wiring_of
 from domain.comparing import differences
 from domain.errors import UnknownInstanceError
 from engine.verifying import Verified, verify
@@ -86,15 +87,9 @@ async def verify_instances(request: Request) -> Response:
     prefix = f"{wiring.engine.options.shard}-"
     streams = await wiring.store.streams(prefix, after=body.cursor or "", limit=body.limit)
     shard = wiring.shard
-    chunks = await asyncio.gather(
-        *(
-            wiring.heavy.run(
-                verify, shard.dsn, shard.schema, streams[begin : begin + CHUNK], decide=body.decide
-            )
-            for begin in range(0, len(streams), CHUNK)
-        )
-    )
-    checked = [one for chunk in chunks for one in chunk if one.namespace in ("", namespace)]
+    work = partial(verify, shard.dsn, shard.schema, decide=body.decide)
+    verified = await in_chunks(request, work, streams, CHUNK)
+    checked = [one for one in verified if one.namespace in ("", namespace)]
     return reply(
         {
             "checked": len(checked),

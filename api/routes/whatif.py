@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ from api.bodies import WhatIfBody
 from api.errors import InvalidBodyError
 from api.routes import examples
 from api.routing import Routes
-from api.wiring import Wiring, namespace_of, reply, wiring_of
+from api.wiring import Wiring, in_chunks, namespace_of, reply, wiring_of
 from domain.definition.parse import read_definition
 from domain.durations import parse_duration
 from engine.judging import Judged, judge
@@ -55,13 +56,8 @@ async def what_if(request: Request, name: str) -> Response:
         await wiring.engine.definition(namespace, name, version)  # Says so, when there is none.
     ids, more = await _chosen(wiring, namespace, name, body)
     shard, at = wiring.shard, wiring.clock.now()
-    chunks = await asyncio.gather(
-        *(
-            wiring.heavy.run(judge, shard.dsn, shard.schema, ids[begin : begin + CHUNK], document, at)
-            for begin in range(0, len(ids), CHUNK)
-        )
-    )
-    judged = [one for chunk in chunks for one in chunk]
+    work = partial(judge, shard.dsn, shard.schema, document=document, at=at)
+    judged = await in_chunks(request, work, ids, CHUNK)
     answer = {"definition": name, **_counted(judged), "groups": _groups(judged), "next": more}
     return reply(answer | ({"instances": judged} if body.each else {}))
 

@@ -18,7 +18,7 @@ from domain.definition.program import Program
 from domain.errors import CorruptHistoryError, TenutoError
 from domain.evolve import evolve
 from domain.instance import advance
-from domain.owed import owed
+from domain.owed import DEADLINE, INSTANCE, Effect, owed, touched
 from domain.results import CLOCK_GRACE
 from domain.state import Attempted, Queued, Running, State
 from domain.steps.task import Task
@@ -76,13 +76,45 @@ class Rerun:
         self._taken: set[Attempt] = set()
         self._tokens: dict[Attempt, str] = {}
         self._fired: set[tuple[str, datetime]] = set()
+        self._touched: set[str] | None = None
+        self._timers: dict[str, datetime] = {}  # Of the new run alone.
+        self._alarms: list[tuple[datetime, str]] = []
 
     def run(self) -> None:
         while self._asked != self._until and not self.cut:
-            self._look_for_answers()
+            self._look()
             if not self._next():
                 break
         self.comparison.close()
+
+    def _look(self) -> None:
+        """At what the last events can have changed, and at nothing else: there may be thousands of items."""
+        keys, self._touched = self._touched, set()
+        if keys is None:
+            names = self.state.deadlines.keys() | self.was.deadlines.keys()
+            keys = {*self.state.open, *self.was.open, INSTANCE, *(DEADLINE + name for name in names)}
+        mine, recorded = owed(self.state, keys), owed(self.was, keys)
+        for key in sorted(keys):
+            self._compare_timers(key, mine.get(key), recorded.get(key))
+            open = self.state.open.get(key)
+            if isinstance(open, Queued):
+                self._look_for_answer(key, open)
+
+    def _compare_timers(self, key: str, mine: Effect | None, recorded: Effect | None) -> None:
+        due = None if mine is None else mine.timer_at
+        same = recorded is not None and recorded.timer_at == due
+        if due is None or same or (key, due) in self._fired:
+            self._timers.pop(key, None)
+        elif self._timers.get(key) != due:
+            self._timers[key] = due
+            heapq.heappush(self._alarms, (due, key))
+
+    def _touch(self, event: e.Event) -> None:
+        keys = touched(event)
+        if keys is None or self._touched is None:
+            self._touched = None
+        else:
+            self._touched |= keys
 
     def _next(self) -> bool:
         """Whatever is earliest; False when there is nothing left that could happen."""
@@ -100,6 +132,7 @@ class Rerun:
         elif timer is not None:
             at, key = timer
             self._fired.add((key, at))
+            self._timers.pop(key, None)
             self._ask_own(c.FireTimer(at=self._now(at), command_id="what-if", key=key, alive_at=at))
         return True
 
@@ -111,6 +144,7 @@ class Rerun:
         command = self._command(told.events[0])
         for event in told.events:
             evolve(self.was, event)
+            self._touch(event)
         if command is not None:
             self._ask(command, told)
 
@@ -130,7 +164,7 @@ class Rerun:
             return False
         open = self.state.open.get(execution)
         if not isinstance(open, Attempted):
-            return execution in self.state.closed or execution in self.was.closed
+            return execution in self.state.closed
         return open.work.action == self.record.actions.get(execution) and open.attempt >= attempt
 
     def _failed(self, event: e.StepFailed) -> c.Command | None:
@@ -203,24 +237,21 @@ class Rerun:
 
     # What the new run asks by itself -----------------------------------------------
 
-    def _look_for_answers(self) -> None:
-        """Attempts that nobody will claim as recorded: their answers come out of the record, if they are there."""
-        if self.state.paused and not self.state.ended:
+    def _look_for_answer(self, execution: str, open: Queued) -> None:
+        """Nobody will claim it as recorded? Then its answer comes out of the record, if it is there."""
+        attempt = execution, open.attempt
+        paused = self.state.paused and not self.state.ended
+        if paused or attempt in self._taken or self._comes_as_recorded(execution, open):
             return
-        for execution, open in self.state.open.items():
-            if not isinstance(open, Queued) or (execution, open.attempt) in self._taken:
-                continue
-            if self._comes_as_recorded(execution, open):
-                continue
-            self._taken.add((execution, open.attempt))
-            known = self._recorded_answer(execution, open)
-            if known is None:
-                self.unanswered.add(execution)
-            else:
-                begins = self._now(open.due_at)
-                self._push(begins, (execution, open.attempt), claim=True)
-                if known.reported is not None:
-                    self._push(begins + known.took, (execution, open.attempt), claim=False)
+        self._taken.add(attempt)
+        known = self._recorded_answer(execution, open)
+        if known is None:
+            self.unanswered.add(execution)
+            return
+        begins = self._now(open.due_at)
+        self._push(begins, attempt, claim=True)
+        if known.reported is not None:
+            self._push(begins + known.took, attempt, claim=False)
 
     def _comes_as_recorded(self, execution: str, open: Queued) -> bool:
         if self.record.actions.get(execution) != open.work.action:
@@ -269,16 +300,12 @@ class Rerun:
 
     def _own_timer(self) -> tuple[datetime, str] | None:
         """The first timer that the recorded run does not have, or has for another time."""
-        recorded = owed(self.was)
-        found: list[tuple[datetime, str]] = []
-        for key, effect in owed(self.state).items():
-            due = effect.timer_at
-            if due is None or (key, due) in self._fired:
-                continue
-            same = recorded.get(key)
-            if same is None or same.timer_at != due:
-                found.append((due, key))
-        return min(found, default=None)
+        while self._alarms:
+            due, key = self._alarms[0]
+            if self._timers.get(key) == due:
+                return due, key
+            heapq.heappop(self._alarms)
+        return None
 
     def _now(self, at: datetime) -> datetime:
         return at if self.state.now is None else max(at, self.state.now)
@@ -317,6 +344,7 @@ class Rerun:
             self.met = Met(number, command, told, refusal)
 
     def _see(self, event: e.Event) -> None:
+        self._touch(event)
         fact = fact_of(event)
         if fact is not None:
             self.comparison.see(fact, self.program)

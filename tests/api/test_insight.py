@@ -5,13 +5,16 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 from psycopg import sql
 
 from api.routes import examples
 from domain.comparing import changes
+from domain.state import STATE_VERSION
 from domain.why import CODES
+from engine.ports import Snapshot
 from tests.api.conftest import APPROVAL, BOOKING, HELLO, Server
 from tests.test_docs import ROOT
 
@@ -219,6 +222,38 @@ async def test_a_replay_finds_what_was_changed_by_hand(
     found = {one["check"] for one in answer["problems"]}
     found |= {one["projection"] for one in answer["projections"] if one["sample"]}
     assert where in found
+
+
+async def test_a_replay_finds_a_snapshot_that_is_not_what_the_log_folds_to(server: Server) -> None:
+    id = await booked(server)
+    state = await server.wiring.engine.state_of(id)
+    right = msgspec.json.encode(state)
+    await server.wiring.store.save_snapshots([Snapshot(id, state.version, STATE_VERSION, right)])
+    assert (await replayed(server, id))["problems"] == []
+    await server.work("travel", {})
+    later = await server.wiring.engine.state_of(id)
+    later.data["book"] = {"id": "b-2"}
+    wrong = Snapshot(id, later.version, STATE_VERSION, msgspec.json.encode(later))
+    await server.wiring.store.save_snapshots([wrong])
+    (problem,) = (await replayed(server, id))["problems"]
+    assert (problem["check"], problem["version"]) == ("snapshot", later.version)
+    assert problem["differences"] == [{"path": "$.data.book.id", "live": "b-2", "replayed": "b-1"}]
+    ahead = Snapshot(id, later.version + 3, STATE_VERSION, right)
+    await server.wiring.store.save_snapshots([ahead])
+    (problem,) = (await replayed(server, id))["problems"]
+    assert "the log ends at" in problem["message"]
+
+
+async def test_a_replay_finds_what_the_engine_has_wrong_in_its_memory(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = await booked(server)
+    live = server.wiring.engine.cached(id)
+    assert live is not None
+    live.data["book"] = "elsewhere"
+    monkeypatch.setattr(server.wiring.engine, "cached", lambda _: live)
+    answer = await replayed(server, id)
+    assert (answer["equal"], [one["path"] for one in answer["differences"]]) == (False, ["$.data.book"])
 
 
 async def test_verify_goes_through_all_instances_page_by_page(

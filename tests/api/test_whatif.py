@@ -10,6 +10,7 @@ import pytest
 from api.routes import examples
 from tenuto.cli.insight import _added, _print_what_if
 from tests.api.conftest import HELLO, Server
+from tests.api.test_insight import spoil
 from tests.test_docs import ROOT, YAML
 
 PAGE = (ROOT / "docs/how-to/what-if.md").read_text()
@@ -96,3 +97,27 @@ async def test_what_is_asked_wrongly_is_refused(server: Server) -> None:
     for address, body in [("none", {"text": HELLO}), ("orders", {"text": NEW, "versions": ["9"]})]:
         problem = await server.post(f"/v1/definitions/{address}/what-if", body, 404)
         assert problem["type"] == "urn:tenuto:problem:unknown-definition"
+
+
+async def test_a_history_that_cannot_be_read_is_counted_and_the_others_are_judged(
+    server: Server, database: str, schema: str
+) -> None:
+    ids = await ordered(server, 200, 700)
+    spoil(
+        database,
+        schema,
+        "DELETE FROM {log}.stored_events WHERE topic = 'StepStarted'"
+        " AND originator_id = (SELECT min(originator_id) FROM {log}.stored_events WHERE topic = 'StepStarted')",
+    )
+    answer = await ask(server, each=True)
+    assert (answer["judged"], answer["unreadable"], answer["diverged"]) == (2, 1, 1)
+    broken = next(one for one in answer["instances"] if "verdict" not in one)
+    assert broken["instance"] == ids[0]
+    assert "cannot be folded" in broken["problem"]
+
+
+async def test_a_server_that_stops_gives_it_up(server: Server) -> None:
+    await ordered(server, 200)
+    server.wiring.draining.set()
+    problem = await server.post("/v1/definitions/orders/what-if", {"text": NEW}, 503)
+    assert problem["type"] == "urn:tenuto:problem:not-ready"

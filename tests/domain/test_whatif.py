@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from unittest.mock import patch
 
 from hypothesis import given, settings
 
 from domain import commands as c
 from domain.calls import StepError
 from domain.definition.document import read_document
-from domain.whatif import Verdict, Wording, what_if
+from domain.owed import Effect, owed
+from domain.state import State
+from domain.whatif import Verdict, Wording, rerun, what_if
 from tests.domain.definitions import Tree, definitions
 from tests.domain.given import Run, define, program_of
 from tests.domain.test_laws import TRY, RandomRun, moves
@@ -256,6 +259,36 @@ def test_an_error_may_be_handled_otherwise() -> None:
         "post#1 is handed out (worker:w/post) after ship#1 failed with CardError,"
         " and no result of it was ever recorded"
     )
+
+
+def test_a_map_of_many_items_costs_no_more_for_each_of_them() -> None:
+    """Counted, not timed: what is looked at grows with the events, not with the items besides."""
+    many = """
+steps:
+  - id: all
+    type: map
+    items: $.input.items
+    steps: [{id: work, type: task, action: worker:w/work, timeout: 30s}]
+"""
+
+    def looked(items: int) -> float:
+        run = Run(define(many)).start({"items": list(range(items))})
+        for number in range(items):
+            run.complete(f"all[{number}].work#1")
+        with patch.object(rerun, "owed", side_effect=counted) as asked:
+            assert judged(run, many, many.replace("30s", "40s")).went == "same"
+        assert asked.called
+        return sum(sizes) / len(run.log)
+
+    sizes: list[int] = []
+
+    def counted(state: State, keys: set[str]) -> dict[str, Effect]:
+        sizes.append(len(keys))
+        return owed(state, keys)
+
+    few = looked(5)
+    sizes.clear()
+    assert looked(40) < 2 * few
 
 
 @settings(TRY, max_examples=300)

@@ -18,6 +18,7 @@ from api.problems import faults_of
 from domain.calls import StepError
 from domain.durations import parse_duration
 from domain.errors import LimitExceededError
+from domain.events import Status
 from domain.jsonvalues import check_json, read_json
 from domain.limits import MAX_BODY_BYTES, MAX_PAYLOAD_BYTES
 from engine.messages import BeatReport, TaskResult
@@ -28,6 +29,8 @@ MAX_TASKS = 1_000
 MAX_RESULTS = 1_000
 """Results, or beats, in one request."""
 MAX_QUEUES = 100
+MAX_CHECKED = 10_000
+"""Instances that one call verifies, or runs again."""
 SURELY_SMALL = MAX_PAYLOAD_BYTES // 2
 """A body of so many bytes holds no payload beyond its limit, however its numbers and escapes are written."""
 
@@ -109,6 +112,31 @@ class ErrorBody(Strict, kw_only=True):
     code: str | None = None
     details: dict[str, Json] | None = None
     retry_after: str | None = None
+
+
+class VerifyBody(Strict, kw_only=True):
+    """A page of instances. `decide`: their stimuli are decided again on the definition that they are pinned to."""
+
+    limit: Annotated[int, Meta(ge=1, le=MAX_CHECKED)] = 1_000
+    cursor: Id | None = None
+    decide: bool = False
+
+
+class WhatIfBody(Strict, kw_only=True):
+    """The new definition, as `document` or as `text` (YAML or JSON), and which histories to run again on it.
+
+    `versions`: of the old definition, all when left out. `since`: started no longer ago (`30d`).
+    """
+
+    document: dict[str, Json] | None = None
+    text: str | None = None
+    versions: Annotated[list[Name], Meta(max_length=100)] = []
+    since: str | None = None
+    status: Annotated[list[Status], Meta(max_length=6)] = []
+    labels: Annotated[dict[Name, Id], Meta(max_length=MAX_LABELS)] = {}
+    limit: Annotated[int, Meta(ge=1, le=MAX_CHECKED)] = 1_000
+    cursor: Annotated[str, Meta(max_length=2_000)] | None = None
+    each: bool = False
 
 
 class OutputItem(Strict, kw_only=True):

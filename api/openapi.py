@@ -35,6 +35,8 @@ SHAPES = [
     bodies.DataBody,
     bodies.SignalBody,
     bodies.KeyedSignalBody,
+    bodies.VerifyBody,
+    bodies.WhatIfBody,
     bodies.PollBody,
     bodies.CompleteBody,
     bodies.FailBody,

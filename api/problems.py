@@ -80,6 +80,9 @@ PROBLEMS: Mapping[type[TenutoError], Problem] = {
     api.InvalidParameterError: Problem(
         422, "invalid-parameter", "A parameter does not fit", {"name": "name"}
     ),
+    api.OutOfRangeError: Problem(
+        422, "out-of-range", "There is no such version or time", {"first": "first", "last": "last"}
+    ),
     api.UnknownParameterError: Problem(
         422, "unknown-parameter", "There is no such parameter", {"name": "name"}
     ),

@@ -22,8 +22,9 @@ import uvicorn
 from psycopg_pool import AsyncConnectionPool
 
 from api.app import create_app
+from api.heavy import Heavy
 from api.services import unknown_services
-from api.wiring import DEFAULT_NAMESPACE, Wiring
+from api.wiring import DEFAULT_NAMESPACE, Shard, Wiring
 from connectors.http import HttpConnector
 from domain.definition.parse import read_definition
 from engine.clock import SystemClock
@@ -120,6 +121,8 @@ async def wired(
             engine.on_commit(lambda _: notary.wake())
         await engine.start()
         stack.push_async_callback(_stop, engine)
+        heavy = Heavy()
+        stack.callback(heavy.close)
         yield Wiring(
             engine=engine,
             store=store,
@@ -128,6 +131,8 @@ async def wired(
             queries=Queries(pool, views),
             audit=AuditQueries(pool, views),
             notary=notary,
+            shard=Shard(dsn, store.schema, views),
+            heavy=heavy,
             services=frozenset(services),
         )
 

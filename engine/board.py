@@ -162,6 +162,11 @@ class Board:
                     return self._first(prefix)
         return poller
 
+    def waiting_in(self, queue: str) -> int:
+        """How many pollers have room for a task of this queue."""
+        prefixes = [prefix for prefix in self._prefixes if queue.startswith(prefix)]
+        return sum(len(self._waiting.get(name, ())) for name in (queue, *prefixes))
+
     def _first(self, name: str) -> Poller | None:
         waiting = self._waiting.get(name)
         while waiting:

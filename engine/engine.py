@@ -7,6 +7,7 @@ definitions (`registry.py`) and the dispatchers together. It decides nothing its
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -22,6 +23,7 @@ from domain.definition.program import Program
 from domain.errors import TenutoError, UnknownInstanceError
 from domain.evolve import evolve
 from domain.state import State
+from domain.why import Facts
 from engine.cache import fold
 from engine.dispatcher import Dispatcher
 from engine.draft import ClientKey, Request
@@ -39,6 +41,7 @@ from engine.messages import (
     StartRequest,
     TaskResult,
 )
+from engine.onlookers import Onlooker
 from engine.ports import Clock, Recorded, Store
 from engine.registry import Registry
 from engine.rows import rows_of
@@ -46,7 +49,7 @@ from engine.sessions import Sessions
 from engine.tokens import Tokens
 from engine.upkeep import Upkeep
 from engine.waits import within
-from engine.witnesses import Witness
+from engine.witness import Witness
 from engine.workers import Workers
 
 log = logging.getLogger("tenuto.engine")
@@ -83,6 +86,7 @@ class Engine:
         )
         self._sessions = Sessions(store, clock, options.lease_seconds)
         self._workers = Workers(self._loop, store, self._sessions, tokens, clock, self._current)
+        self._witness = Witness(self._loop, self._sessions, self._workers, clock)
         self._upkeep = Upkeep(store, clock, self._loop, self._sessions, self._workers, tokens)
         self._dispatchers = [
             Dispatcher(kind, connector, clock, poll=self.poll, report=self.report)
@@ -145,7 +149,11 @@ class Engine:
     @property
     def incidents(self) -> list[str]:
         """The last commands that could not be decided because of a fault inside Tenuto."""
-        return list(self._loop.decider.incidents)
+        return list(map(str, self._loop.decider.incidents))
+
+    def facts_of(self, state: State) -> Facts:
+        """What this server knows about an instance beside its log: who polls its queues, who holds its leases."""
+        return self._witness.facts_of(state)
 
     # Definitions -----------------------------------------------------------------
 
@@ -277,27 +285,34 @@ class Engine:
     async def program_of(self, state: State) -> Program:
         return await self._registry.program(state.namespace, state.definition, state.definition_version)
 
-    def witness(self, instance_id: str) -> AbstractContextManager[Witness]:
+    def onlooker(self, instance_id: str) -> AbstractContextManager[Onlooker]:
         """Of what is committed here of the instance, for as long as the context lasts."""
-        return self._loop.witnesses.of(instance_id)
+        return self._loop.onlookers.of(instance_id)
+
+    def cached(self, instance_id: str) -> State | None:
+        """What the engine works with, if it has the instance in memory and nothing of it is being committed: a copy."""
+        entry = self._loop.decider.cache.get(instance_id)
+        if entry is None or entry.committed != entry.state.version:
+            return None
+        return copy.deepcopy(entry.state)
 
     async def wait_for_end(self, instance_id: str, seconds: float) -> bool:
         """Whether it has ended, within so many seconds. Raises UnknownInstanceError."""
-        with self.witness(instance_id) as witness:
-            return await self.wait_for(witness, instance_id, seconds)
+        with self.onlooker(instance_id) as onlooker:
+            return await self.wait_for(onlooker, instance_id, seconds)
 
-    async def wait_for(self, witness: Witness, instance_id: str, seconds: float) -> bool:
-        """The same, where a witness was there before."""
+    async def wait_for(self, onlooker: Onlooker, instance_id: str, seconds: float) -> bool:
+        """The same, where an onlooker was there before."""
         give_up_at = self.clock.monotonic() + seconds
         # What runs here will end here, most likely; but another server may be the one to end it.
         ask_the_log = not self._loop.decider.cache.runs(instance_id)
-        while not witness.ended.done():
+        while not onlooker.ended.done():
             if ask_the_log and (await self._current(instance_id)).ended:
                 return True
             left = give_up_at - self.clock.monotonic()
             if left <= 0:
                 return False
-            await within(self.clock, min(left, WAIT_CHECK_SECONDS), witness.ended)
+            await within(self.clock, min(left, WAIT_CHECK_SECONDS), onlooker.ended)
             ask_the_log = True
         return True
 

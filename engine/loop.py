@@ -27,6 +27,7 @@ from engine.draft import Changes, Decided, Draft, Request
 from engine.errors import NOT_NOW, OverloadedError, StoppedError
 from engine.handout import claims, task_of
 from engine.messages import Answer, Poll, Task
+from engine.onlookers import Onlookers
 from engine.ports import (
     Clock,
     CommitUnknownError,
@@ -38,7 +39,6 @@ from engine.ports import (
 from engine.pressure import Pressure
 from engine.registry import Registry
 from engine.tokens import Lease, Tokens
-from engine.witnesses import Witnesses
 
 log = logging.getLogger("tenuto.engine")
 
@@ -62,7 +62,7 @@ class Loop:
         self.board = Board()
         self.alarms = Alarms()
         self.decider = Decider(store, clock, registry)
-        self.witnesses = Witnesses()
+        self.onlookers = Onlookers()
         self.pressure = Pressure()
         self.on_commit: list[Callable[[int], None]] = []
         self.on_end: list[Callable[[str], None]] = []
@@ -318,9 +318,9 @@ class Loop:
         self.decider.cache.drop(stream for stream, entry in draft.entries.items() if not entry.committed)
         position = positions[-1] if positions else None
         self._answer_all(draft, position)
-        self.witnesses.saw(draft.decided)
+        self.onlookers.saw(draft.decided)
         for stream in ended:
-            self.witnesses.saw_end(stream)
+            self.onlookers.saw_end(stream)
             _tell(self.on_end, stream)
         if changes:
             _tell(self.on_commit, position or 0)

@@ -60,7 +60,7 @@ class Registry:
 
     async def versions(self, namespace: str, name: str, *, fresh: bool = False) -> list[DefinitionInfo]:
         """All versions, oldest first; empty for an unknown name."""
-        stream = _stream(namespace, name)
+        stream = stream_of(namespace, name)
         known = self._streams.get(stream)
         if known is not None and not fresh and self._clock.monotonic() - known[0] < FRESH_SECONDS:
             return known[1]
@@ -94,7 +94,7 @@ class Registry:
             if known is not None:
                 return _deployed(known, created=False, findings=deployable)
             event = self._event(namespace, deployable, versions, actor, request_id)
-            stream = _stream(namespace, name)
+            stream = stream_of(namespace, name)
             recorded = Recorded(stream, len(versions) + 1, "DefinitionDeployed", encode(event))
             try:
                 positions = await self._store.append(Batch(events=[recorded]))
@@ -126,7 +126,8 @@ class Registry:
         )
 
 
-def _stream(namespace: str, name: str) -> str:
+def stream_of(namespace: str, name: str) -> str:
+    """The id of the stream that a definition is deployed in."""
     return f"{_PREFIX}{namespace}/{name}"
 
 

@@ -23,6 +23,8 @@ from engine.tokens import Lease, Tokens
 from engine.waits import within
 
 MAX_WAIT_SECONDS = 60.0
+MAX_POLLS = 10_000
+"""Queues, and prefixes, of which it is remembered when they were last polled."""
 MAX_PULSES = 100_000
 """Bare heartbeats remembered, one per token."""
 
@@ -46,7 +48,8 @@ class Workers:
         self._tokens = tokens
         self._clock = clock
         self._state_of = state_of
-        self._started_at = clock.now()
+        self.started_at = clock.now()
+        self.polls: OrderedDict[str, datetime] = OrderedDict()  # Last poll, by queue or prefix.
         self._pulses: OrderedDict[str, datetime] = OrderedDict()  # Last bare heartbeat, by token.
         loop.on_undelivered.append(self.undelivered.add)
 
@@ -55,6 +58,7 @@ class Workers:
     async def poll(self, poll: Poll) -> PollAnswer:
         """Waits for tasks; results that came along are stored first, in the same batch as what they lead to."""
         await self._sessions.touch(poll.session, poll.worker)
+        self._polled(poll)
         reports = [self._submit(result) for result in poll.results]
         poller = self._loop.wait_for_tasks(poll) if poll.max_tasks > 0 else None
         try:
@@ -68,6 +72,15 @@ class Workers:
                 poller.future.add_done_callback(self._not_delivered)
             raise
         return PollAnswer(tasks, statuses)
+
+    def _polled(self, poll: Poll) -> None:
+        """Remembers when each queue was last asked for."""
+        now = self._clock.now()
+        for name in (*poll.queues, *filter(None, [poll.prefix])):
+            self.polls[name] = now
+            self.polls.move_to_end(name)
+        while len(self.polls) > MAX_POLLS:
+            self.polls.popitem(last=False)
 
     async def _tasks_for(self, poller: Poller) -> list[Task]:
         if poller.poll.wait_seconds > 0:
@@ -144,7 +157,11 @@ class Workers:
             return None
         if not self._sessions.hears(row.session or ""):
             return self._clock.now()
-        return self._pulses.get(row.token, self._started_at)
+        return self._pulses.get(row.token, self.started_at)
+
+    def last_bare_beat(self, token: str) -> datetime | None:
+        """When the holder of a lease last said that it is alive, with no details: those are events."""
+        return self._pulses.get(token)
 
     def _lease_of(self, token: str) -> Lease | None:
         try:

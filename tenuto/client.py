@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, overlo
 
 import httpx
 
-from tenuto import calls
+from tenuto import calls, insight
 from tenuto.errors import ServerUnreachableError
 from tenuto.exchange import Answer, Call, Pause, Script, exchange
 from tenuto.surroundings import chosen_actor, chosen_server
@@ -172,8 +172,14 @@ class Client:
     transitions = Blocking(calls.transitions)
     transitions_all = BlockingPages(calls.transitions)
     state = Blocking(calls.state)
-    undo_plan = Blocking(calls.undo_plan)
-    replay = Blocking(calls.replay)
+    why = Blocking(insight.why)
+    diff = Blocking(insight.diff)
+    undo_plan = Blocking(insight.undo_plan)
+    replay = Blocking(insight.replay)
+    verify = Blocking(insight.verify)
+    projections = Blocking(insight.projections)
+    check_projection = Blocking(insight.check_projection)
+    what_if = Blocking(insight.what_if)
     signal = Blocking(calls.signal)
     signal_by_key = Blocking(calls.signal_by_key)
     act = Blocking(calls.act)
@@ -261,8 +267,14 @@ class AsyncClient:
     transitions = Awaited(calls.transitions)
     transitions_all = AwaitedPages(calls.transitions)
     state = Awaited(calls.state)
-    undo_plan = Awaited(calls.undo_plan)
-    replay = Awaited(calls.replay)
+    why = Awaited(insight.why)
+    diff = Awaited(insight.diff)
+    undo_plan = Awaited(insight.undo_plan)
+    replay = Awaited(insight.replay)
+    verify = Awaited(insight.verify)
+    projections = Awaited(insight.projections)
+    check_projection = Awaited(insight.check_projection)
+    what_if = Awaited(insight.what_if)
     signal = Awaited(calls.signal)
     signal_by_key = Awaited(calls.signal_by_key)
     act = Awaited(calls.act)

@@ -156,13 +156,33 @@ class UndoView(TypedDict, total=False):
     version: int
     input: Any
     output: Any
+    undo: str
+    undoInput: Any
+    problem: dict[str, Any] | None
 
 
-class UndoPlan(TypedDict):
-    """What a rollback would undo, first things first, when the instance is at `version`."""
+class UndoPlan(TypedDict, total=False):
+    """What a rollback would undo, first things first, when the instance is at `version`.
+
+    `standing` are effects that nothing undoes, `mayJoin` attempts that may still succeed and are undone then.
+    """
 
     steps: list[UndoView]
+    standing: list[dict[str, str]]
+    mayJoin: list[dict[str, str]]
     version: int
+
+
+class WhyView(TypedDict, total=False):
+    """Why an instance is not moving; `causes` have `code`, `message`, `since`, `execution`, `details`, `moves`."""
+
+    instanceId: str
+    status: str | None
+    paused: bool
+    version: int
+    summary: str | None
+    causes: list[dict[str, Any]]
+    at: str
 
 
 class SignalView(TypedDict, total=False):

@@ -24,6 +24,10 @@ REPORTED: dict[str, dict[str, str]] = {
     "audit": dict.fromkeys(["audit.follow", "audit.verify", "audit.verify_live"], "events/s"),
     "growth": {f"growth.steps_{steps}": "steps/s" for steps in (500, 5000)}
     | {f"growth.cpu_{steps}": "ms/step" for steps in (500, 5000)},
+    "insight": dict.fromkeys(
+        ["insight.verify", "insight.verify.one_process", "insight.verify.decide"], "events/s"
+    )
+    | {"insight.what_if": "s"},
     "throughput": {"throughput": "steps/s"}
     | {f"throughput.{name}": "ms/step" for name in CPU}
     | {"throughput.events_per_commit": "events"},

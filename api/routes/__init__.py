@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from api.routes import acts, audit, definitions, instances, lists, operations, signals, tasks
+from api.routes import (
+    acts,
+    audit,
+    checks,
+    definitions,
+    insight,
+    instances,
+    lists,
+    operations,
+    signals,
+    tasks,
+    whatif,
+)
 
 # Tasks first: they are asked for most. Lists before instances: `/instances/counts` is no instance.
 TABLES = (
@@ -10,6 +22,9 @@ TABLES = (
     definitions.routes,
     lists.routes,
     instances.routes,
+    insight.routes,
+    checks.routes,
+    whatif.routes,
     acts.routes,
     signals.routes,
     audit.routes,

@@ -181,12 +181,92 @@ COMPARISON = {
     "onlyRebuilt": 0,
     "sample": [],
 }
-UNDO = {
-    "execution": "charge#1",
-    "step": "charge",
-    "undoStep": "refund",
-    "version": 5,
-    "input": {"amount": 4200},
-    "output": {"paymentId": "p-1"},
+UNDO_PLAN: dict[str, Any] = {
+    "version": 7,
+    "steps": [
+        {
+            "execution": "charge#1",
+            "step": "charge",
+            "undoStep": "refund",
+            "undo": "charge#1/undo",
+            "version": 5,
+            "input": {"amount": 4200},
+            "output": {"paymentId": "p-1"},
+            "undoInput": {"paymentId": "p-1"},
+            "problem": None,
+        }
+    ],
+    "standing": [{"execution": "mail#1", "step": "mail"}],
+    "mayJoin": [{"execution": "ship#1", "step": "ship", "undoStep": "unship", "why": "running"}],
+}
+WHY: dict[str, Any] = {
+    "instanceId": ID,
+    "status": "running",
+    "paused": False,
+    "version": 7,
+    "summary": f"no worker polls queue warehouse since {AT}",
+    "causes": [
+        {
+            "code": "no-worker",
+            "message": f"no worker polls queue warehouse since {AT}",
+            "since": AT,
+            "execution": "pack#1",
+            "step": "pack",
+            "details": {"queue": "warehouse", "polledAt": AT, "ready": 1},
+            "moves": [{"what": "start a worker", "command": "tenuto worker MODULE --queue warehouse"}],
+        }
+    ],
+    "at": AT,
+}
+DIFF: dict[str, Any] = {
+    "from": {"version": 4, "at": AT},
+    "to": {"version": 5, "at": AT},
+    "changes": [{"op": "add", "path": "$.data.charge", "after": {"paymentId": "p-1"}}],
+    "moreChanges": False,
+    "events": [{"version": 5, "type": "StepCompleted", "at": AT}],
+    "moreEvents": 0,
+}
+REPLAY: dict[str, Any] = {
+    "equal": True,
+    "version": 7,
+    "differences": [],
+    "problems": [],
+    "projections": [{"projection": "instances", "position": 4711, "rows": 1, "sample": []}],
+}
+VERIFIED: dict[str, Any] = {
+    "checked": 1,
+    "events": 14,
+    "failed": [
+        {
+            "instance": ID,
+            "events": 14,
+            "problems": [{"check": "owed", "message": "the rows of ship#1 are not what the log implies"}],
+        }
+    ],
+    "next": None,
+}
+WHAT_IF: dict[str, Any] = {
+    "definition": "order",
+    "judged": 3,
+    "events": 42,
+    "same": 1,
+    "diverged": 2,
+    "needsResult": 0,
+    "unreadable": 0,
+    "changedInputs": 0,
+    "changedResults": 0,
+    "groups": [
+        {
+            "went": "diverged",
+            "step": "choose",
+            "recorded": "choose goes on to approve",
+            "now": "choose goes on to review",
+            "count": 2,
+            "examples": [
+                {"instance": ID, "version": 5, "why": "`$.amount > 500` holds ($.amount = 700)"},
+            ],
+        }
+    ],
+    "next": None,
 }
 REASON = {"reason": "the customer called", "actor": "ada"}

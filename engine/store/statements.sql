@@ -171,3 +171,14 @@ SELECT clock_timestamp()
 -- name: secret
 -- The one row of the settings.
 SELECT secret FROM settings
+
+-- name: histories
+-- Of many instances, one after the other, for a reader that fetches a few thousand at a time.
+SELECT originator_id, originator_version, topic, state FROM stored_events
+WHERE originator_id = ANY (%(streams)b::text[])
+ORDER BY originator_id, originator_version
+
+-- name: snapshots_of
+-- By primary key.
+SELECT stream, version, state_version, payload FROM snapshots
+WHERE stream = ANY (%(streams)b::text[]) AND state_version = %(state_version)b::integer

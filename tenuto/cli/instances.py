@@ -1,4 +1,4 @@
-"""Commands about instances: `start`, `list`, `show`, `history`, `events`, `transitions`, `undo-plan`, `replay`.
+"""Commands about instances: `start`, `list`, `show`, `history`, `events`, `transitions`.
 
 With `--wait` the exit code says how the instance ended: 0 only when it has completed.
 """
@@ -229,36 +229,6 @@ def transitions(
 
     call = calls.transitions(instance, limit=limit, cursor=cursor)
     _print_page("transitions", call, server, every=every, as_json=as_json)
-
-
-@command("tenuto undo-plan 0-0199…", name="undo-plan")
-def undo_plan(instance: Instance, *, server: Server = DEFAULT_SERVER, as_json: Json = False) -> None:
-    """Show what a rollback would undo now, first things first."""
-    with connect(server) as client:
-        plan = client.undo_plan(instance)
-    if as_json:
-        print_json(plan)
-    elif plan["steps"]:
-        from tenuto.cli import render
-
-        render.table("undo-plan", plan["steps"])
-    else:
-        say(f"Nothing of {instance} would be undone.")
-
-
-@command("tenuto replay 0-0199…")
-def replay(instance: Instance, *, server: Server = DEFAULT_SERVER, as_json: Json = False) -> None:
-    """Fold an instance's log again and compare it with what is served."""
-    with connect(server) as client:
-        verdict = client.replay(instance)
-    if as_json:
-        print_json(verdict)
-    elif verdict.get("equal"):
-        say(f"{instance}: the log folds to exactly what is served.")
-    else:
-        print_json(verdict)
-    if not verdict.get("equal"):
-        raise typer.Exit(1)
 
 
 def _awaited(client: Client, instance: str, seconds: float, *, history: bool = False) -> InstanceView:

@@ -93,6 +93,26 @@ _COLUMNS: Mapping[str, Sequence[Column]] = {
         ("input", _field("input")),
         ("output", _field("output")),
     ],
+    "causes": [
+        ("code", _field("code")),
+        ("since", _field("since")),
+        ("step", _field("execution")),
+        ("why", _field("message")),
+    ],
+    "changes": [
+        ("", _field("op")),
+        ("path", _field("path")),
+        ("before", _field("before")),
+        ("after", _field("after")),
+    ],
+    "ways": [
+        ("how many", _field("count")),
+        ("went", _field("went")),
+        ("step", _field("step")),
+        ("recorded", _field("recorded")),
+        ("now", _field("now")),
+        ("for example", lambda row: next((one["instance"] for one in row.get("examples", [])), None)),
+    ],
     "transitions": [
         ("at", _field("timestamp", "at")),
         ("from", _field("from")),

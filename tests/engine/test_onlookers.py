@@ -6,7 +6,7 @@ from domain.commands import CompleteStep
 from domain.events import Event
 from engine.draft import Decided, Request
 from engine.messages import StartRequest
-from engine.witnesses import Witness, Witnesses
+from engine.onlookers import Onlooker, Onlookers
 from tests.engine.world import NOON, ONE, World
 
 
@@ -18,14 +18,14 @@ def decided(version: int, events: int, stream: str = "0-i") -> Decided:
     return Decided(request=request, at=NOON, command_id="c", events=[Event()] * events, version=version)
 
 
-async def seen(*items: Decided) -> Witness:
-    witnesses = Witnesses()
-    with witnesses.of("0-i") as witness:
+async def seen(*items: Decided) -> Onlooker:
+    onlookers = Onlookers()
+    with onlookers.of("0-i") as onlooker:
         for item in items:
-            witnesses.saw([item])
-        witnesses.saw_end("0-i")
-    witnesses.saw([decided(99, 1)])  # Nobody looks any more.
-    return witness
+            onlookers.saw([item])
+        onlookers.saw_end("0-i")
+    onlookers.saw([decided(99, 1)])  # Nobody looks any more.
+    return onlooker
 
 
 async def test_it_sees_what_is_committed_in_order() -> None:
@@ -39,17 +39,17 @@ async def test_what_another_server_has_committed_is_missed_and_said() -> None:
 
 
 async def test_without_an_end_there_is_no_whole_history() -> None:
-    with Witnesses().of("0-i") as witness:
-        witness.saw(decided(2, 2))
-        assert witness.history is None
+    with Onlookers().of("0-i") as onlooker:
+        onlooker.saw(decided(2, 2))
+        assert onlooker.history is None
 
 
 async def test_what_it_has_seen_is_the_log() -> None:
     async with World() as world:
         await world.deploy(ONE)
         id = world.engine.new_instance_id()
-        with world.engine.witness(id) as witness:
+        with world.engine.onlooker(id) as onlooker:
             request = StartRequest(namespace="default", definition="one", input={})
             await world.engine.start_instance(request, id)
             await world.work("w")
-            assert witness.history == await world.log(id)
+            assert onlooker.history == await world.log(id)

@@ -14,7 +14,7 @@ from domain.events import Event
 from engine.draft import Decided
 
 
-class Witness:
+class Onlooker:
     """`ended` is done once the end has been seen here."""
 
     __slots__ = ("_events", "_whole", "ended")
@@ -38,21 +38,21 @@ class Witness:
         return self._events if self._whole and self.ended.done() else None
 
 
-class Witnesses:
+class Onlookers:
     """By the instance that they look at."""
 
     def __init__(self) -> None:
-        self._by_instance: dict[str, list[Witness]] = {}
+        self._by_instance: dict[str, list[Onlooker]] = {}
 
     @contextlib.contextmanager
-    def of(self, instance: str) -> Iterator[Witness]:
-        witness = Witness()
-        self._by_instance.setdefault(instance, []).append(witness)
+    def of(self, instance: str) -> Iterator[Onlooker]:
+        onlooker = Onlooker()
+        self._by_instance.setdefault(instance, []).append(onlooker)
         try:
-            yield witness
+            yield onlooker
         finally:
             present = self._by_instance[instance]
-            present.remove(witness)
+            present.remove(onlooker)
             if not present:
                 del self._by_instance[instance]
 
@@ -61,9 +61,9 @@ class Witnesses:
         if self._by_instance:
             for item in decided:
                 if item.events:
-                    for witness in self._by_instance.get(item.request.stream, ()):
-                        witness.saw(item)
+                    for onlooker in self._by_instance.get(item.request.stream, ()):
+                        onlooker.saw(item)
 
     def saw_end(self, instance: str) -> None:
-        for witness in self._by_instance.get(instance, ()):
-            witness.saw_end()
+        for onlooker in self._by_instance.get(instance, ()):
+            onlooker.saw_end()

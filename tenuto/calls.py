@@ -80,7 +80,7 @@ def deploy(
 
 def definitions(*, limit: int | None = None, cursor: str | None = None) -> Call[Page[DefinitionView]]:
     """What is deployed, one page."""
-    return get("/v1/definitions", _page, limit=limit, cursor=cursor)
+    return get("/v1/definitions", page, limit=limit, cursor=cursor)
 
 
 def definition(name: str, version: str | None = None) -> Call[DefinitionView]:
@@ -151,7 +151,7 @@ def list_(
     """
     return get(
         "/v1/instances",
-        _page,
+        page,
         status=status,
         outcome=outcome,
         definition=definition,
@@ -166,21 +166,21 @@ def list_(
 
 def events(instance_id: str, *, limit: int | None = None, cursor: str | None = None) -> Call[Page[EventView]]:
     """The log of an instance, oldest first, one page."""
-    return get(instance_path(instance_id, "events"), _page, limit=limit, cursor=cursor)
+    return get(instance_path(instance_id, "events"), page, limit=limit, cursor=cursor)
 
 
 def history(
     instance_id: str, *, limit: int | None = None, cursor: str | None = None
 ) -> Call[Page[ExecutionView]]:
     """The step executions of an instance, in order, one page."""
-    return get(instance_path(instance_id, "history"), _page, limit=limit, cursor=cursor)
+    return get(instance_path(instance_id, "history"), page, limit=limit, cursor=cursor)
 
 
 def transitions(
     instance_id: str, *, limit: int | None = None, cursor: str | None = None
 ) -> Call[Page[TransitionView]]:
     """Every change of an instance's status with its reason, one page."""
-    return get(instance_path(instance_id, "transitions"), _page, limit=limit, cursor=cursor)
+    return get(instance_path(instance_id, "transitions"), page, limit=limit, cursor=cursor)
 
 
 def state(
@@ -314,7 +314,7 @@ def as_is(body: Any) -> Any:
     return body
 
 
-def _page(body: Any) -> Page[Any]:
+def page(body: Any) -> Page[Any]:
     """Lists answer `{<plural>: […], "next": cursor | null}`; the one array is the page."""
     items: list[Any] = next((value for value in body.values() if isinstance(value, list)), [])
     return Page(items, body.get("next"), body.get("position"))

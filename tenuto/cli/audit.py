@@ -76,7 +76,7 @@ def log(
         "limit": limit,
         "cursor": cursor,
     }
-    call = calls._get("/v1/audit/log", calls._page, **asked)
+    call = calls.get("/v1/audit/log", calls.page, **asked)
     _print_page("entries", call, server, every=every, as_json=as_json)
 
 

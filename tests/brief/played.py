@@ -24,13 +24,15 @@ import httpx
 import msgspec
 
 from api.app import create_app
-from api.wiring import Wiring
+from api.heavy import Heavy
+from api.wiring import Shard, Wiring
 from domain.durations import parse_duration
 from domain.events import Compensated, Event, StatusChanged, StepScheduled
 from domain.happened import timed
 from domain.state import step_of
 from engine.clock import ManualClock
 from engine.ports import OwedRow
+from projections.audit_queries import AuditQueries
 from projections.queries import Queries
 from projections.runner import Runner
 from tests.engine.world import NOON, World
@@ -302,6 +304,9 @@ async def playing(
             clock=world.clock,
             runner=cast(Runner, None),  # Lists come from PostgreSQL: tests/api has them.
             queries=cast(Queries, None),
+            audit=cast(AuditQueries, None),
+            shard=cast(Shard, None),
+            heavy=cast(Heavy, None),
         )
         transport = httpx.ASGITransport(create_app(wiring))
         async with httpx.AsyncClient(transport=transport, base_url="http://tenuto") as http:

@@ -392,5 +392,6 @@ APPLIERS: dict[type[e.Event], Callable[[State, Any], None]] = {
     e.StepResolved: _step_resolved,
     e.DataChanged: _data_changed,
     e.DefinitionDeployed: _nothing,
+    **dict.fromkeys(e.OF_OTHER_STREAMS, _nothing),
 }
 """Every event there is; a test holds it complete."""

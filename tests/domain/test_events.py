@@ -177,6 +177,31 @@ EVENTS: list[e.Event] = [
         document={"name": "order"},
         findings=[{"code": "unused-step", "severity": "warning"}],
     ),
+    e.WebhookRegistered(
+        **BY,
+        namespace="default",
+        name="crm",
+        url="https://crm.example/tenuto",
+        secret_id="k1",
+        topics=["workflow.state.changed"],
+        definition="order",
+        labels={"tier": "premium"},
+    ),
+    e.WebhookDisabled(**BY, why="it answered 410 Gone"),
+    e.WebhookRemoved(**BY),
+    e.SignalKept(
+        **BY,
+        namespace="default",
+        correlation_id="o1",
+        signal_id="s1",
+        name="paid",
+        expires_at=LATER,
+        payload={"amount": 100},
+    ),
+    e.SignalForwarded(at=AT, command_id="c1", signal_id="s1", instance_id="0-1"),
+    e.SignalDelivered(at=AT, command_id="c1", signal_id="s1", instance_id="0-1"),
+    e.SignalReturned(at=AT, command_id="c1", signal_id="s1", instance_id="0-1", problem="it has ended"),
+    e.SignalExpired(at=AT, command_id="c1", signal_id="s1"),
 ]
 """One of each, with every field set."""
 

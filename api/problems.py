@@ -28,6 +28,7 @@ from domain.errors import TenutoError
 from engine import errors as engine
 from engine import ports
 from engine.store.admission import UnstorableTextError
+from feeds import errors as feeds
 from projections.queries import BadCursorError
 from projections.rebuilding import RebuildRunningError
 from projections.runner import UnknownProjectionError
@@ -86,6 +87,9 @@ PROBLEMS: Mapping[type[TenutoError], Problem] = {
         422, "unknown-service", "The definition calls unknown services", {"findings": "findings"}
     ),
     api.UnsupportedMediaTypeError: Problem(415, "unsupported-media-type", "That kind of body is not taken"),
+    feeds.UnknownPositionError: Problem(
+        422, "unknown-position", "The log has no such position", {"head": "head"}
+    ),
     # What is not there.
     domain.UnknownDefinitionError: Problem(404, "unknown-definition", "No such definition", {"name": "name"}),
     domain.UnknownInstanceError: Problem(
@@ -137,6 +141,8 @@ PROBLEMS: Mapping[type[TenutoError], Problem] = {
     # Who may.
     engine.ForgedTokenError: Problem(403, "forged-token", "The token is not ours"),
     # Not now.
+    feeds.TooManyConsumersOfOneError: Problem(429, "too-many-consumers", "As many consumers as one may have"),
+    feeds.TooManyConsumersError: Problem(503, "too-many-consumers", "As many consumers as a server takes"),
     ports.StoreUnavailableError: Problem(503, "store-unavailable", "The database cannot be reached"),
     ports.CommitUnknownError: Problem(
         503, "commit-unknown", "It is unknown whether this was done: repeat with the same Idempotency-Key"
@@ -188,7 +194,7 @@ def refused(error: TenutoError) -> Response:
     status, slug, title, members = problem
     shown = {name: error.details[key] for key, name in members.items() if key in error.details}
     headers = None
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+    if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
         headers = {"Retry-After": str(error.details.get("retry_after", RETRY_AFTER_S))}
     detail = str(error)
     if slug == "store-unavailable":  # An answer is the end of it: only the one who asked can try again.

@@ -15,6 +15,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import uvicorn
@@ -29,12 +30,16 @@ from engine.clock import SystemClock
 from engine.engine import Engine, EngineOptions
 from engine.ports import StoreUnavailableError
 from engine.store import PostgresStore
+from feeds.feed import Feed
+from feeds.log import Log
+from feeds.tail import Tail
 from projections.queries import Queries
 from projections.runner import Runner
 
 VIEWS = "tenuto_v1"
 """The schema of the projections' tables, which anyone may read by SQL."""
 LIST_CONNECTIONS = 4
+FEED_CONNECTIONS = 4
 LIST_TIMEOUT_S = 5.0
 """How long a list waits for a connection before it is 503."""
 GRACE_S = 10.0
@@ -74,23 +79,16 @@ async def wired(
         clock = await SystemClock.measured(store)
         connector = HttpConnector(services, clock=clock.now)
         stack.push_async_callback(connector.close)
-        pool = AsyncConnectionPool(
-            dsn,
-            min_size=1,
-            max_size=LIST_CONNECTIONS,
-            timeout=LIST_TIMEOUT_S,
-            open=False,
-            kwargs={"autocommit": True, "application_name": "tenuto lists", "options": "-c timezone=UTC"},
-        )
-        await pool.open()
-        stack.push_async_callback(pool.close)
+        pool = await _pool(stack, dsn, "lists", LIST_CONNECTIONS)
         runner = Runner(dsn, log=store.schema, views=views, clock=clock)
         runner.start()
         stack.push_async_callback(runner.stop)
         engine = await Engine.open(
             store, clock, connectors={"http": connector}, options=EngineOptions(lease_seconds=lease_seconds)
         )
+        tail = await _tail(stack, dsn, store, clock)
         engine.on_commit(lambda _: runner.wake())
+        engine.on_commit(lambda _: tail.wake())
         await engine.start()
         stack.push_async_callback(_stop, engine)
         yield Wiring(
@@ -99,8 +97,32 @@ async def wired(
             clock=clock,
             runner=runner,
             queries=Queries(pool, views),
+            feed=Feed(tail),
             services=frozenset(services),
         )
+
+
+async def _pool(stack: AsyncExitStack, dsn: str, purpose: str, size: int) -> AsyncConnectionPool[Any]:
+    pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
+        dsn,
+        min_size=1,
+        max_size=size,
+        timeout=LIST_TIMEOUT_S,
+        open=False,
+        kwargs={"autocommit": True, "application_name": f"tenuto {purpose}", "options": "-c timezone=UTC"},
+    )
+    await pool.open()
+    stack.push_async_callback(pool.close)
+    return pool
+
+
+async def _tail(stack: AsyncExitStack, dsn: str, store: PostgresStore, clock: SystemClock) -> Tail:
+    """What the feed and the webhooks read."""
+    pool = await _pool(stack, dsn, "feeds", FEED_CONNECTIONS)
+    tail = Tail(Log(pool, (store.schema, "stored_events")), clock)
+    await tail.start()
+    stack.push_async_callback(tail.stop)
+    return tail
 
 
 async def _stop(engine: Engine) -> None:

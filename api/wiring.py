@@ -19,6 +19,7 @@ from api.errors import InvalidParameterError
 from domain.durations import parse_duration
 from engine.engine import Engine
 from engine.ports import Clock, Store
+from feeds.feed import Feed
 from projections.queries import Queries
 from projections.runner import Runner
 
@@ -43,6 +44,7 @@ class Wiring(Struct, frozen=True, kw_only=True):
     clock: Clock
     runner: Runner
     queries: Queries
+    feed: Feed
     services: frozenset[str] = frozenset()
     draining: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api.routes import acts, definitions, instances, lists, operations, signals, tasks
+from api.routes import acts, definitions, feed, instances, lists, operations, signals, tasks
 
 # Tasks first: they are asked for most. Lists before instances: `/instances/counts` is no instance.
 TABLES = (
@@ -12,6 +12,7 @@ TABLES = (
     instances.routes,
     acts.routes,
     signals.routes,
+    feed.routes,
     operations.routes,
 )
 

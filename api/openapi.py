@@ -35,6 +35,8 @@ SHAPES = [
     bodies.DataBody,
     bodies.SignalBody,
     bodies.KeyedSignalBody,
+    bodies.WebhookBody,
+    bodies.RedeliverBody,
     bodies.PollBody,
     bodies.CompleteBody,
     bodies.FailBody,

@@ -25,10 +25,13 @@ from starlette.responses import Response
 from api import errors as api
 from domain import errors as domain
 from domain.errors import TenutoError
+from domain.webhooks import UnknownWebhookError
 from engine import errors as engine
 from engine import ports
 from engine.store.admission import UnstorableTextError
 from feeds import errors as feeds
+from feeds.post import BadWebhookUrlError
+from feeds.signing import BadSecretError
 from projections.queries import BadCursorError
 from projections.rebuilding import RebuildRunningError
 from projections.runner import UnknownProjectionError
@@ -87,6 +90,8 @@ PROBLEMS: Mapping[type[TenutoError], Problem] = {
         422, "unknown-service", "The definition calls unknown services", {"findings": "findings"}
     ),
     api.UnsupportedMediaTypeError: Problem(415, "unsupported-media-type", "That kind of body is not taken"),
+    BadWebhookUrlError: Problem(422, "bad-webhook-url", "That is no address to send to"),
+    BadSecretError: Problem(422, "bad-secret", "That is no secret of Standard Webhooks"),
     feeds.UnknownPositionError: Problem(
         422, "unknown-position", "The log has no such position", {"head": "head"}
     ),
@@ -101,6 +106,8 @@ PROBLEMS: Mapping[type[TenutoError], Problem] = {
     domain.UnknownSignalError: Problem(404, "unknown-signal", "No such signal", {"name": "name"}),
     engine.NoListenerError: Problem(404, "no-listener", "Nobody listens for the signal"),
     api.UnknownAlertError: Problem(404, "unknown-alert", "No such alert"),
+    UnknownWebhookError: Problem(404, "unknown-webhook", "No such webhook", {"name": "name"}),
+    feeds.UnknownDeadLetterError: Problem(404, "unknown-dead-letter", "No such dead letter"),
     UnknownProjectionError: Problem(404, "unknown-projection", "No such projection"),
     # What does not go together with what is there.
     domain.VersionTakenError: Problem(

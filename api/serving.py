@@ -30,9 +30,13 @@ from engine.clock import SystemClock
 from engine.engine import Engine, EngineOptions
 from engine.ports import StoreUnavailableError
 from engine.store import PostgresStore
+from engine.webhooks import Webhooks as Registrations
+from feeds.desk import Desk
 from feeds.feed import Feed
 from feeds.log import Log
+from feeds.post import HttpPost
 from feeds.tail import Tail
+from feeds.webhooks import Webhooks
 from projections.queries import Queries
 from projections.runner import Runner
 
@@ -86,7 +90,7 @@ async def wired(
         engine = await Engine.open(
             store, clock, connectors={"http": connector}, options=EngineOptions(lease_seconds=lease_seconds)
         )
-        tail = await _tail(stack, dsn, store, clock)
+        tail, webhooks = await _feeds(stack, dsn, store, clock)
         engine.on_commit(lambda _: runner.wake())
         engine.on_commit(lambda _: tail.wake())
         await engine.start()
@@ -98,6 +102,7 @@ async def wired(
             runner=runner,
             queries=Queries(pool, views),
             feed=Feed(tail),
+            webhooks=webhooks,
             services=frozenset(services),
         )
 
@@ -116,13 +121,21 @@ async def _pool(stack: AsyncExitStack, dsn: str, purpose: str, size: int) -> Asy
     return pool
 
 
-async def _tail(stack: AsyncExitStack, dsn: str, store: PostgresStore, clock: SystemClock) -> Tail:
-    """What the feed and the webhooks read."""
+async def _feeds(
+    stack: AsyncExitStack, dsn: str, store: PostgresStore, clock: SystemClock
+) -> tuple[Tail, Webhooks]:
+    """The end of the log, which the feed reads, and the webhooks."""
     pool = await _pool(stack, dsn, "feeds", FEED_CONNECTIONS)
     tail = Tail(Log(pool, (store.schema, "stored_events")), clock)
     await tail.start()
     stack.push_async_callback(tail.stop)
-    return tail
+    post = HttpPost()
+    stack.push_async_callback(post.close)
+    desk = Desk(pool, f"{store.schema}_feeds")
+    webhooks = Webhooks(Registrations(store, clock), desk, tail, post, clock)
+    await webhooks.start()
+    stack.push_async_callback(webhooks.stop)
+    return tail, webhooks
 
 
 async def _stop(engine: Engine) -> None:

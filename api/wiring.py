@@ -20,6 +20,7 @@ from domain.durations import parse_duration
 from engine.engine import Engine
 from engine.ports import Clock, Store
 from feeds.feed import Feed
+from feeds.webhooks import Webhooks
 from projections.queries import Queries
 from projections.runner import Runner
 
@@ -45,6 +46,7 @@ class Wiring(Struct, frozen=True, kw_only=True):
     runner: Runner
     queries: Queries
     feed: Feed
+    webhooks: Webhooks
     services: frozenset[str] = frozenset()
     draining: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api.routes import acts, definitions, feed, instances, lists, operations, signals, tasks
+from api.routes import acts, definitions, feed, instances, lists, operations, signals, tasks, webhooks
 
 # Tasks first: they are asked for most. Lists before instances: `/instances/counts` is no instance.
 TABLES = (
@@ -13,6 +13,7 @@ TABLES = (
     acts.routes,
     signals.routes,
     feed.routes,
+    webhooks.routes,
     operations.routes,
 )
 

@@ -8,6 +8,7 @@ from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.bodies import MAX_TOPICS
 from api.errors import InvalidParameterError
 from api.event_stream import EventStream
 from api.routes import examples
@@ -16,8 +17,6 @@ from api.wiring import namespace_of, wiring_of
 from feeds.messages import KNOWN_TOPICS, STATE_CHANGED, Filter
 
 routes = Routes("feed")
-
-MAX_TOPICS = 100
 
 Topics = Annotated[
     list[str] | None,

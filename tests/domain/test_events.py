@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from msgspec.structs import fields
 
-from domain import codec, commands
+from domain import codec, commands, other_events
 from domain import events as e
 from domain.calls import StepError
 from domain.commands import Command
@@ -177,7 +177,7 @@ EVENTS: list[e.Event] = [
         document={"name": "order"},
         findings=[{"code": "unused-step", "severity": "warning"}],
     ),
-    e.WebhookRegistered(
+    other_events.WebhookRegistered(
         **BY,
         namespace="default",
         name="crm",
@@ -187,9 +187,9 @@ EVENTS: list[e.Event] = [
         definition="order",
         labels={"tier": "premium"},
     ),
-    e.WebhookDisabled(**BY, why="it answered 410 Gone"),
-    e.WebhookRemoved(**BY),
-    e.SignalKept(
+    other_events.WebhookDisabled(**BY, why="it answered 410 Gone"),
+    other_events.WebhookRemoved(**BY),
+    other_events.SignalKept(
         **BY,
         namespace="default",
         correlation_id="o1",
@@ -198,10 +198,12 @@ EVENTS: list[e.Event] = [
         expires_at=LATER,
         payload={"amount": 100},
     ),
-    e.SignalForwarded(at=AT, command_id="c1", signal_id="s1", instance_id="0-1"),
-    e.SignalDelivered(at=AT, command_id="c1", signal_id="s1", instance_id="0-1"),
-    e.SignalReturned(at=AT, command_id="c1", signal_id="s1", instance_id="0-1", problem="it has ended"),
-    e.SignalExpired(at=AT, command_id="c1", signal_id="s1"),
+    other_events.SignalForwarded(at=AT, command_id="c1", signal_id="s1", instance_id="0-1"),
+    other_events.SignalDelivered(at=AT, command_id="c1", signal_id="s1", instance_id="0-1"),
+    other_events.SignalReturned(
+        at=AT, command_id="c1", signal_id="s1", instance_id="0-1", problem="it has ended"
+    ),
+    other_events.SignalExpired(at=AT, command_id="c1", signal_id="s1"),
 ]
 """One of each, with every field set."""
 

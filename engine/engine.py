@@ -25,6 +25,7 @@ from engine.cache import fold
 from engine.dispatcher import Dispatcher
 from engine.draft import ClientKey, Request
 from engine.errors import NoListenerError, SeveralListenersError
+from engine.kept_signals import Keeper
 from engine.loop import Loop
 from engine.messages import (
     Answer,
@@ -81,7 +82,17 @@ class Engine:
         )
         self._sessions = Sessions(store, clock, options.lease_seconds)
         self._workers = Workers(self._loop, store, self._sessions, tokens, clock, self._current)
-        self._upkeep = Upkeep(store, clock, self._loop, self._sessions, self._workers, tokens)
+        self.keeper = Keeper(store, clock, act=self.act, by_key=self.signal_by_key, knows=self._knows)
+        self._loop.on_listen.append(self.keeper.listens)
+        self._upkeep = Upkeep(
+            store,
+            clock,
+            self._loop,
+            sessions=self._sessions,
+            workers=self._workers,
+            tokens=tokens,
+            keeper=self.keeper,
+        )
         self._dispatchers = [
             Dispatcher(kind, connector, clock, poll=self.poll, report=self.report)
             for kind, connector in connectors.items()
@@ -321,6 +332,12 @@ class Engine:
         if not state.version or not state.definition:
             raise UnknownInstanceError(instance_id=instance_id)
         return state
+
+    async def _knows(self, instance_id: str, signal: str) -> bool:
+        """Whether the instance goes on, and its definition has to do with signals of that name."""
+        state = await self._current(instance_id)
+        program = await self.program_of(state)
+        return not state.ended and (signal in program.signals or signal in program.awaited)
 
     def _ended(self, instance_id: str) -> None:
         for event in self._ends.get(instance_id, ()):

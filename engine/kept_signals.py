@@ -107,9 +107,10 @@ class Keeper:
             raise VersionConflictError(streams=[stream])
         try:
             await self.settle(stream)
-        except NOT_NOW as error:
+            return _told(await self._load(stream), event.signal_id, known=not new)
+        except TenutoError as error:  # It is kept, whatever cannot be done now.
             log.info("%s is kept, and settled later: %s", event.signal_id, error)
-        return _told(await self._load(stream), event.signal_id, known=not new)
+            return Signalled("kept", [])
 
     async def attend(self) -> None:
         """Waits until somebody new listens, and settles what is kept for them: one question for all of them."""

@@ -180,7 +180,8 @@ class MemoryStore:
             over = row.due_at is not None and row.due_at <= now
             return over or row.token is not None or bool(wanted & heard)
 
-        rows = (row for row in self._rows() if row.kind == "kept" and _key(row) > (after or ("", "")))
+        kept = (row for row in self._rows() if row.kind == "kept" and row.instance.startswith("signals/"))
+        rows = (row for row in kept if _key(row) > (after or ("", "")))
         return list(islice(filter(settles, rows), limit))
 
     # Sessions ----------------------------------------------------------------

@@ -290,8 +290,11 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_a_start_and_a_signal_at_the_same_moment_find_each_other(store: Store, seed: int) -> None:
+async def test_a_start_and_a_signal_at_the_same_moment_find_each_other(
+    store: Store, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On two servers, interleaved in ever new ways; no sweep is needed for it."""
+    monkeypatch.setattr("engine.upkeep.SWEEP_SECONDS", 3_600.0)
     clock = await system_clock(store)
     chance = Random(seed)
     async with World(Faults(store, chance), clock) as one, World(Faults(store, chance), clock) as two:

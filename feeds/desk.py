@@ -66,7 +66,8 @@ class Desk:
         """Makes what is missing."""
         async with self._pool.connection() as connection, connection.transaction():
             await connection.execute(self._sql["lock"], {"name": self._schema})
-            await connection.execute(self._sql["create"])
+            if not await (await connection.execute(self._sql["made"], {"schema": self._schema})).fetchone():
+                await connection.execute(self._sql["create"])
 
     async def keep_secret(self, id: str, secret: str) -> None:
         await self._do("keep_secret", id=id, secret=secret)

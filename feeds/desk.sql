@@ -27,6 +27,10 @@ CREATE TABLE IF NOT EXISTS {dead_letters} (
     PRIMARY KEY (webhook, position)
 );
 
+-- name: made
+-- CREATE … IF NOT EXISTS asks for rights that a server's role need not have.
+SELECT FROM pg_catalog.pg_tables WHERE schemaname = %(schema)s AND tablename = 'dead_letters'
+
 -- name: lock
 -- Several servers start at once, and IF NOT EXISTS alone does not make that safe.
 SELECT pg_advisory_xact_lock(hashtext(%(name)s))

@@ -95,7 +95,7 @@ class Site:
             await append(self.store, f"0-{number}", started(self.clock))
         while await self.tail._advance() or self.tail.position < await self.log.head():
             pass
-        return [one.position for one in await self.log.read(before) if one.topic == "InstanceStarted"]
+        return [one.position for one in await self.log.read(before, 10_000) if one.topic == "InstanceStarted"]
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ unknown fields and wrong types, each with its place. Times need a zone. Refuses 
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -24,6 +25,7 @@ from domain.limits import MAX_BODY_BYTES, MAX_PAYLOAD_BYTES
 from engine.messages import BeatReport, TaskResult
 
 MAX_LABELS = 50
+MAX_TOPICS = 100
 MAX_TASKS = 1_000
 """That one poll may ask for."""
 MAX_RESULTS = 1_000
@@ -43,6 +45,7 @@ Time = Annotated[datetime, Meta(tz=True)]
 SessionId = Annotated[str, Meta(pattern=r"^(?!engine:)[^|\s]{1,128}$")]
 # Names with a colon are the engine's own: `http:<service>`.
 Queue = Annotated[str, Meta(pattern=r"^[^:/\s]{1,128}$")]
+WEBHOOK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 Body = TypeVar("Body", bound="Strict")
 
@@ -101,6 +104,24 @@ class KeyedSignalBody(SignalBody, kw_only=True):
     """For whatever listens under `correlationId`."""
 
     correlation_id: Id
+
+
+class WebhookBody(Strict, kw_only=True):
+    """Of no `topics`: every event. `secret` is `whsec_` and base64; one is made when there is none."""
+
+    url: Text
+    topics: Annotated[list[Name], Meta(max_length=MAX_TOPICS)] = []
+    definition: Name | None = None
+    labels: Annotated[dict[Name, Id], Meta(max_length=MAX_LABELS)] | None = None
+    secret: Name | None = None
+    reason: Text | None = None
+    actor: Name | None = None
+
+
+class RedeliverBody(Strict, kw_only=True):
+    """Without `position`: all of them."""
+
+    position: Annotated[int, Meta(ge=1)] | None = None
 
 
 class ErrorBody(Strict, kw_only=True):

@@ -37,6 +37,8 @@ SHAPES = [
     bodies.KeyedSignalBody,
     bodies.VerifyBody,
     bodies.WhatIfBody,
+    bodies.WebhookBody,
+    bodies.RedeliverBody,
     bodies.PollBody,
     bodies.CompleteBody,
     bodies.FailBody,

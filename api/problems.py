@@ -25,9 +25,13 @@ from starlette.responses import Response
 from api import errors as api
 from domain import errors as domain
 from domain.errors import TenutoError
+from domain.webhooks import UnknownWebhookError
 from engine import errors as engine
 from engine import ports
 from engine.store.admission import UnstorableTextError
+from feeds import errors as feeds
+from feeds.post import BadWebhookUrlError
+from feeds.signing import BadSecretError
 from notary import errors as notary
 from projections.queries import BadCursorError
 from projections.rebuilding import RebuildRunningError
@@ -95,6 +99,11 @@ PROBLEMS: Mapping[type[TenutoError], Problem] = {
         422, "size-out-of-range", "The log never had that size", {"name": "name", "value": "value"}
     ),
     notary.HistoryTooLongError: Problem(422, "history-too-long", "The history is too long for one file"),
+    BadWebhookUrlError: Problem(422, "bad-webhook-url", "That is no address to send to"),
+    BadSecretError: Problem(422, "bad-secret", "That is no secret of Standard Webhooks"),
+    feeds.UnknownPositionError: Problem(
+        422, "unknown-position", "The log has no such position", {"head": "head"}
+    ),
     # What is not there.
     notary.UnknownEventError: Problem(404, "unknown-event", "No such event", {"event": "event"}),
     domain.UnknownDefinitionError: Problem(404, "unknown-definition", "No such definition", {"name": "name"}),
@@ -107,6 +116,8 @@ PROBLEMS: Mapping[type[TenutoError], Problem] = {
     domain.UnknownSignalError: Problem(404, "unknown-signal", "No such signal", {"name": "name"}),
     engine.NoListenerError: Problem(404, "no-listener", "Nobody listens for the signal"),
     api.UnknownAlertError: Problem(404, "unknown-alert", "No such alert"),
+    UnknownWebhookError: Problem(404, "unknown-webhook", "No such webhook", {"name": "name"}),
+    feeds.UnknownDeadLetterError: Problem(404, "unknown-dead-letter", "No such dead letter"),
     UnknownProjectionError: Problem(404, "unknown-projection", "No such projection"),
     # What does not go together with what is there.
     domain.VersionTakenError: Problem(
@@ -151,6 +162,8 @@ PROBLEMS: Mapping[type[TenutoError], Problem] = {
     # Who may.
     engine.ForgedTokenError: Problem(403, "forged-token", "The token is not ours"),
     # Not now.
+    feeds.TooManyConsumersOfOneError: Problem(429, "too-many-consumers", "As many consumers as one may have"),
+    feeds.TooManyConsumersError: Problem(503, "too-many-consumers", "As many consumers as a server takes"),
     ports.StoreUnavailableError: Problem(503, "store-unavailable", "The database cannot be reached"),
     ports.CommitUnknownError: Problem(
         503, "commit-unknown", "It is unknown whether this was done: repeat with the same Idempotency-Key"
@@ -206,7 +219,7 @@ def refused(error: TenutoError) -> Response:
     status, slug, title, members = problem
     shown = {name: error.details[key] for key, name in members.items() if key in error.details}
     headers = None
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+    if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
         headers = {"Retry-After": str(error.details.get("retry_after", RETRY_AFTER_S))}
     detail = str(error)
     if slug == "store-unavailable":  # An answer is the end of it: only the one who asked can try again.

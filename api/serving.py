@@ -16,6 +16,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import uvicorn
@@ -31,6 +32,13 @@ from engine.clock import SystemClock
 from engine.engine import Engine, EngineOptions
 from engine.ports import StoreUnavailableError
 from engine.store import PostgresStore
+from engine.webhooks import Webhooks as Registrations
+from feeds.desk import Desk
+from feeds.feed import Feed
+from feeds.log import Log
+from feeds.post import HttpPost
+from feeds.tail import Tail
+from feeds.webhooks import Webhooks
 from notary.notary import Notary, Place
 from projections.audit_queries import AuditQueries
 from projections.queries import Queries
@@ -40,6 +48,7 @@ from projections.runner import Runner
 VIEWS = "tenuto_v1"
 """The schema of the projections' tables, which anyone may read by SQL."""
 LIST_CONNECTIONS = 4
+FEED_CONNECTIONS = 4
 LIST_TIMEOUT_S = 5.0
 """How long a list waits for a connection before it is 503."""
 GRACE_S = 10.0
@@ -97,28 +106,21 @@ async def wired(
         clock = await SystemClock.measured(store)
         connector = HttpConnector(services, clock=clock.now)
         stack.push_async_callback(connector.close)
-        pool = AsyncConnectionPool(
-            dsn,
-            min_size=1,
-            max_size=LIST_CONNECTIONS,
-            timeout=LIST_TIMEOUT_S,
-            open=False,
-            kwargs={"autocommit": True, "application_name": "tenuto lists", "options": "-c timezone=UTC"},
-        )
-        await pool.open()
-        stack.push_async_callback(pool.close)
+        pool = await _pool(stack, dsn, "lists", LIST_CONNECTIONS)
         runner = runs(dsn, log=store.schema, views=views, clock=clock)
         runner.start()
         stack.push_async_callback(runner.stop)
         engine = await Engine.open(
             store, clock, connectors={"http": connector}, options=EngineOptions(lease_seconds=lease_seconds)
         )
+        tail, webhooks = await _feeds(stack, dsn, store, clock)
         engine.on_commit(lambda _: runner.wake())
         notary = None if place is None else _notary(dsn, store.schema, clock, place)
         if notary is not None:
             notary.start()
             stack.push_async_callback(notary.stop)
             engine.on_commit(lambda _: notary.wake())
+        engine.on_commit(lambda _: tail.wake())
         await engine.start()
         stack.push_async_callback(_stop, engine)
         heavy = Heavy()
@@ -133,12 +135,45 @@ async def wired(
             notary=notary,
             shard=Shard(dsn, store.schema, views),
             heavy=heavy,
+            feed=Feed(tail),
+            webhooks=webhooks,
             services=frozenset(services),
         )
 
 
 def _notary(dsn: str, log: str, clock: SystemClock, place: Place) -> Notary:
     return Notary(dsn, log=log, schema=f"{log}_notary", clock=clock, place=place)
+
+
+async def _pool(stack: AsyncExitStack, dsn: str, purpose: str, size: int) -> AsyncConnectionPool[Any]:
+    pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
+        dsn,
+        min_size=1,
+        max_size=size,
+        timeout=LIST_TIMEOUT_S,
+        open=False,
+        kwargs={"autocommit": True, "application_name": f"tenuto {purpose}", "options": "-c timezone=UTC"},
+    )
+    await pool.open()
+    stack.push_async_callback(pool.close)
+    return pool
+
+
+async def _feeds(
+    stack: AsyncExitStack, dsn: str, store: PostgresStore, clock: SystemClock
+) -> tuple[Tail, Webhooks]:
+    """The end of the log, which the feed reads, and the webhooks."""
+    pool = await _pool(stack, dsn, "feeds", FEED_CONNECTIONS)
+    tail = Tail(Log(pool, (store.schema, "stored_events")), clock)
+    await tail.start()
+    stack.push_async_callback(tail.stop)
+    post = HttpPost()
+    stack.push_async_callback(post.close)
+    desk = Desk(pool, f"{store.schema}_feeds")
+    webhooks = Webhooks(Registrations(store, clock), desk, tail, post, clock)
+    await webhooks.start()
+    stack.push_async_callback(webhooks.stop)
+    return tail, webhooks
 
 
 async def _stop(engine: Engine) -> None:

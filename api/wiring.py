@@ -20,6 +20,8 @@ from api.heavy import Heavy
 from domain.durations import parse_duration
 from engine.engine import Engine
 from engine.ports import Clock, Store
+from feeds.feed import Feed
+from feeds.webhooks import Webhooks
 from notary.errors import NoNotaryError
 from notary.notary import Notary
 from projections.audit_queries import AuditQueries
@@ -59,6 +61,8 @@ class Wiring(Struct, frozen=True, kw_only=True):
     audit: AuditQueries
     shard: Shard
     heavy: Heavy
+    feed: Feed
+    webhooks: Webhooks
     notary: Notary | None = None
     services: frozenset[str] = frozenset()
     draining: asyncio.Event = field(default_factory=asyncio.Event)

@@ -26,6 +26,7 @@ from domain.executing import (
     visited,
     work_opened,
 )
+from domain.other_events import OF_OTHER_STREAMS
 from domain.paths import SLOW
 from domain.state import (
     Attempted,
@@ -392,5 +393,6 @@ APPLIERS: dict[type[e.Event], Callable[[State, Any], None]] = {
     e.StepResolved: _step_resolved,
     e.DataChanged: _data_changed,
     e.DefinitionDeployed: _nothing,
+    **dict.fromkeys(OF_OTHER_STREAMS, _nothing),
 }
 """Every event there is; a test holds it complete."""

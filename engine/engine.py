@@ -28,6 +28,7 @@ from engine.cache import fold
 from engine.dispatcher import Dispatcher
 from engine.draft import ClientKey, Request
 from engine.errors import NoListenerError, SeveralListenersError
+from engine.kept_signals import Keeper
 from engine.loop import Loop
 from engine.messages import (
     Answer,
@@ -87,7 +88,17 @@ class Engine:
         self._sessions = Sessions(store, clock, options.lease_seconds)
         self._workers = Workers(self._loop, store, self._sessions, tokens, clock, self._current)
         self._witness = Witness(self._loop, self._sessions, self._workers, clock)
-        self._upkeep = Upkeep(store, clock, self._loop, self._sessions, self._workers, tokens)
+        self.keeper = Keeper(store, clock, act=self.act, by_key=self.signal_by_key, knows=self._knows)
+        self._loop.on_listen.append(self.keeper.listens)
+        self._upkeep = Upkeep(
+            store,
+            clock,
+            self._loop,
+            sessions=self._sessions,
+            workers=self._workers,
+            tokens=tokens,
+            keeper=self.keeper,
+        )
         self._dispatchers = [
             Dispatcher(kind, connector, clock, poll=self.poll, report=self.report)
             for kind, connector in connectors.items()
@@ -347,6 +358,12 @@ class Engine:
         if not state.version or not state.definition:
             raise UnknownInstanceError(instance_id=instance_id)
         return state
+
+    async def _knows(self, instance_id: str, signal: str) -> bool:
+        """Whether the instance goes on, and its definition has to do with signals of that name."""
+        state = await self._current(instance_id)
+        program = await self.program_of(state)
+        return not state.ended and (signal in program.signals or signal in program.awaited)
 
     async def _beat(self) -> None:
         """The signs of life that nobody sends: of the dispatchers, and of workers that hold a poll open."""

@@ -53,8 +53,8 @@ Said = TypeVar("Said")
 
 
 class Loop:
-    """`on_commit` hears of the last position of each commit, `on_end` of each instance that has ended, and
-    `on_undelivered` of the token of each lease that may stand in the log while no worker has heard of it."""
+    """`on_commit` hears of the last position of each commit, `on_end` of each instance that has ended, `on_listen` of
+    rows that listen, and `on_undelivered` of tokens that may stand in the log while no worker has heard of them."""
 
     def __init__(
         self, store: Store, clock: Clock, registry: Registry, tokens: Tokens, *, lease: timedelta
@@ -66,6 +66,7 @@ class Loop:
         self.pressure = Pressure()
         self.on_commit: list[Callable[[int], None]] = []
         self.on_end: list[Callable[[str], None]] = []
+        self.on_listen: list[Callable[[OwedRow], None]] = []
         self.on_undelivered: list[Callable[[str], None]] = []
         self._store = store
         self._clock = clock
@@ -116,6 +117,8 @@ class Loop:
         """Remembers what the row says will be due: a task at once on the board, the rest as alarms."""
         now = self._clock.now()
         self.alarms.arm(row, now)
+        if row.kind == "listen":
+            _tell(self.on_listen, row)
         if _is_ready(row, now):
             self.board.add(row)
             self._wake.set()
@@ -326,10 +329,7 @@ class Loop:
             _tell(self.on_commit, position or 0)
 
     async def _save_snapshots(self, draft: Draft) -> None:
-        snapshots = [
-            snapshot for entry in draft.entries.values() if (snapshot := entry.snapshot()) is not None
-        ]
-        if snapshots:
+        if snapshots := [made for entry in draft.entries.values() if (made := entry.snapshot())]:
             try:
                 await self._store.save_snapshots(snapshots)
             except Exception as error:  # noqa: BLE001 - what they are of is stored; no answer waits for them

@@ -29,7 +29,8 @@ class Recorded(Struct, frozen=True):
 
 
 class OwedRow(Struct, frozen=True, kw_only=True):
-    """One row of the `owed` table. `kind` is `invoke`, `await`, `listen` or `wake` (see domain/owed.py).
+    """One row of the `owed` table. `kind` is `invoke`, `await`, `listen` or `wake` (see domain/owed.py), or `kept`: a
+    signal that waits for a listener (engine/kept_signals.py), under its own stream.
 
     `priority` sorts ascending (0 is most urgent). `session` holds the lease of an `await`.
     """
@@ -162,6 +163,11 @@ class Store(Protocol):
 
     async def listeners(self, namespace: str, correlation_key: str, signal: str) -> list[str]:
         """Ids of the instances that have this correlation key and listen for `signal` or for any."""
+        ...
+
+    async def kept(self, now: datetime, limit: int, after: Key | None = None) -> list[OwedRow]:
+        """`kept` rows to be settled, in key order after `after`: their time (`due_at`) is over, they belong to an
+        instance (`token`), or somebody listens for their signal."""
         ...
 
     async def renew(self, sessions: Iterable[Session]) -> None: ...

@@ -85,6 +85,27 @@ def _check_signals(instance: Instance) -> None:
             instance.fail("I9", f"signal {id} was taken and is lost")
 
 
+def check_kept(watch: Watch, asked: list[Asked]) -> None:
+    """I9: a signal that was kept reaches one instance at most, the one that the log names; none is lost."""
+    holders: dict[str, list[str]] = {}
+    for id, instance in watch.instances.items():
+        for signal_id in instance.signals:
+            holders.setdefault(signal_id, []).append(id)
+    known = {signal_id for state in watch.kept.values() for signal_id in state.known}
+    for stream, state in watch.kept.items():
+        for signal_id in state.known:
+            held = holders.get(signal_id, [])
+            target = state.waiting[signal_id].target if signal_id in state.waiting else None
+            taken = state.ended.get(signal_id)
+            allowed = [[taken]] if taken else [[], [target]] if target else [[]]
+            if held not in allowed:
+                raise ViolationError(f"I9: {signal_id} of {stream} is with {held}, and may be with {allowed}")
+    for one in asked:
+        signal_id = (one.key or "").partition("/")[2]
+        if one.what == "keep" and one.told == "granted" and signal_id not in known | holders.keys():
+            raise ViolationError(f"I9: {one.id} was granted and signal {one.key} is lost")
+
+
 def check_clients(watch: Watch, asked: list[Asked]) -> None:
     """I1, I11, I16: what was granted is in the log, what was refused is not; one key is one instance, one signal."""
     granted = _granted(watch, {one.id for one in asked if one.doubled})

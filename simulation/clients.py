@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from domain.commands import SendSignal
 from domain.errors import TenutoError
 from domain.state import State, Stuck, Waiting
 from engine.engine import Engine
@@ -30,6 +31,7 @@ AGAIN_SECONDS = 0.5
 ANSWER_WITHIN = 6.0
 TRIES = 6
 NAMESPACE = "default"
+HOUR_MS = 3_600_000
 
 Told = Literal["granted", "refused", "not now", "nothing"]
 
@@ -117,6 +119,16 @@ class Client:
 
         return await self.ask("signal", ask, key=f"{correlation_key}/{signal_id}")
 
+    async def keep(self, name: str, correlation_key: str, signal_id: str, ttl_ms: int) -> Asked:
+        """To whoever listens, or will. What became of it the log tells, not an instance's answer."""
+
+        async def ask(engine: Engine, id: str) -> None:
+            at, payload = self.clock.now(), {"why": "kept"}
+            signal = SendSignal(at=at, request_id=id, signal_id=signal_id, name=name, payload=payload)
+            await engine.keeper.signal(NAMESPACE, correlation_key, signal, ttl_ms=ttl_ms)
+
+        return await self.ask("keep", ask, key=f"{correlation_key}/{signal_id}")
+
     async def read(self, instance: str, least: int) -> None:
         """What any engine says of it: never less than is known already."""
         server = self._choose()
@@ -133,7 +145,7 @@ class Client:
     async def ask(
         self,
         what: str,
-        make: Callable[[Engine, str], Coroutine[Any, Any, Answer]],
+        make: Callable[[Engine, str], Coroutine[Any, Any, Answer | None]],
         *,
         key: str | None = None,
         body: str = "",
@@ -150,7 +162,7 @@ class Client:
     async def _once(
         self,
         what: str,
-        make: Callable[[Engine, str], Coroutine[Any, Any, Answer]],
+        make: Callable[[Engine, str], Coroutine[Any, Any, Answer | None]],
         key: str | None,
         body: str,
     ) -> Asked:
@@ -158,7 +170,7 @@ class Client:
         self._record.append(asked)
         server = self._choose()
 
-        async def call() -> Answer:
+        async def call() -> Answer | None:
             return await make(server.engine, asked.id)
 
         def doubled() -> None:
@@ -194,6 +206,10 @@ class Customer:
         settings: dict[str, Any] = {"correlation_id": random.choice((None, "k", f"k{self._number}"))}
         if random.random() < 0.15:
             settings["start_at"] = client.clock.now() + timedelta(seconds=random.uniform(0, 4))
+        key = settings["correlation_id"]
+        if key == f"k{self._number}" and random.random() < 0.5:
+            for number in range(random.choice((1, 1, 2))):  # Before anybody can listen.
+                await client.keep("go", key, f"{client.name}-kept-{number}", random.choice((3_000, HOUR_MS)))
         started = await client.start(definition, self._key, **settings)
         if faults.strikes("client repeats"):
             started = await client.start(definition, self._key, **settings)
@@ -201,7 +217,7 @@ class Customer:
             await client.start(definition, self._key, body="another")
         while started.answer is None:
             started = await client.start(definition, self._key, **settings)
-        instance, key = started.answer.instance_id, settings["correlation_id"]
+        instance = started.answer.instance_id
         for number in range(random.choice((0, 1, 1, 2, 3, 5))):
             await client.read(instance, started.answer.version)
             await client.clock.sleep(random.uniform(0, chaos_seconds * 0.3))

@@ -12,9 +12,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from domain import events as e
+from domain import kept_signals
 from domain.codec import decode
 from domain.errors import CorruptHistoryError, InvalidTransitionError
 from domain.evolve import evolve
+from domain.kept_signals import KeptSignals
+from domain.other_events import SignalForwarded
 from domain.paths import UNDO
 from domain.state import Queued, Running, State, Waiting
 from domain.status import TERMINAL, check_transition
@@ -48,11 +51,17 @@ class Instance:
         raise ViolationError(f"{invariant}: {self.state.id} at version {self.state.version}: {problem}")
 
 
+KEPT = "signals/"
+OTHERS = ("definition/", KEPT)
+"""How the names of streams begin that are no instances."""
+
+
 class Watch:
-    """`instances` by id, as far as the log goes."""
+    """`instances` by id, and `kept` signals by stream, as far as the log goes."""
 
     def __init__(self, memory: MemoryStore) -> None:
         self.instances: dict[str, Instance] = {}
+        self.kept: dict[str, KeptSignals] = {}
         self.starts: dict[str, str] = {}  # Idempotency key → instance.
         self._memory = memory
         self._position = 0
@@ -64,7 +73,9 @@ class Watch:
             if recorded.position <= self._position:
                 raise ViolationError(f"I2: position {recorded.position} came after {self._position}")
             self._position = recorded.position
-            if not recorded.stream.startswith("definition/"):
+            if recorded.stream.startswith(KEPT):
+                self._kept(recorded)
+            elif not recorded.stream.startswith(OTHERS):
                 instance = self.instances.get(recorded.stream)
                 if instance is None:
                     instance = self.instances[recorded.stream] = Instance(recorded.stream)
@@ -72,6 +83,19 @@ class Watch:
                 self._happened(instance, recorded)
         for instance in touched.values():
             self.check_owed(instance)
+
+    def _kept(self, recorded: Recorded) -> None:
+        """I9: one that is forwarded belongs to nobody else, and its row says what the log says."""
+        state = self.kept.setdefault(recorded.stream, KeptSignals())
+        event = decode(recorded.topic, recorded.payload)
+        if isinstance(event, SignalForwarded) and state.waiting[event.signal_id].target is not None:
+            raise ViolationError(f"I9: {event.signal_id} of {recorded.stream} belongs to two instances")
+        kept_signals.evolve(state, event)
+        rows = {key: row.token for (id, key), row in self._memory._owed.items() if id == recorded.stream}
+        if recorded.version == len(self._memory._streams[recorded.stream]):
+            expected = {id: kept.target for id, kept in state.waiting.items()}
+            if rows != expected:
+                raise ViolationError(f"I3: the table has {rows} of {recorded.stream}, the log {expected}")
 
     def _happened(self, instance: Instance, recorded: Recorded) -> None:
         if recorded.version != instance.state.version + 1:

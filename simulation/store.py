@@ -191,6 +191,9 @@ class Connection:
     async def listeners(self, namespace: str, correlation_key: str, signal: str) -> list[str]:
         return await self._ask(lambda: self._memory.listeners(namespace, correlation_key, signal))
 
+    async def kept(self, now: datetime, limit: int, after: Key | None = None) -> list[OwedRow]:
+        return await self._ask(lambda: self._memory.kept(now, limit, after))
+
     async def renew(self, sessions: Iterable[Session]) -> None:
         kept = list(sessions)
         if kept:

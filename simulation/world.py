@@ -269,6 +269,7 @@ class World:
 
     def _check(self) -> None:
         aftermath.check_clients(self.watch, self.asked)
+        aftermath.check_kept(self.watch, self.asked)
         aftermath.check_reads(self.reads)
         aftermath.check_workers(self.watch, self.reports, self.services)
         aftermath.check_replay(self.watch, self.memory, self._programs)

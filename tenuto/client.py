@@ -10,18 +10,19 @@ import asyncio
 import functools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, Unpack, overload
 
 import httpx
 
 from tenuto import calls, insight
 from tenuto.errors import ServerUnreachableError
 from tenuto.exchange import Answer, Call, Pause, Script, exchange
+from tenuto.feed import Choice, Following, follow, follow_async
 from tenuto.surroundings import chosen_actor, chosen_server
 from tenuto.wire import Page
 
 if TYPE_CHECKING:
-    from tenuto.wire import InstanceView
+    from tenuto.wire import FeedEvent, InstanceView
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -198,6 +199,10 @@ class Client:
     acknowledge = Blocking(calls.acknowledge)
     health = Blocking(calls.health)
 
+    def feed(self, **choice: Unpack[Choice]) -> Iterator[FeedEvent]:
+        """Events as they happen, in the order of the log, across lost connections: each at least once."""
+        return follow(self._http, Following(**choice), timeout=self._timeout, pause=self._pause)
+
     def wait(self, instance_id: str, timeout: float | str | None = None) -> InstanceView:
         """The instance once it has ended; WaitTimeoutError after `timeout` (seconds or `5m`)."""
         return self._run(calls.until_ended(instance_id, timeout, self._retries))
@@ -292,6 +297,10 @@ class AsyncClient:
     migrate = Awaited(calls.migrate)
     acknowledge = Awaited(calls.acknowledge)
     health = Awaited(calls.health)
+
+    def feed(self, **choice: Unpack[Choice]) -> AsyncIterator[FeedEvent]:
+        """As `Client.feed`, to be iterated with `async for`."""
+        return follow_async(self._http, Following(**choice), timeout=self._timeout, pause=self._pause)
 
     async def wait(
         self,

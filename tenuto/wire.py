@@ -203,6 +203,23 @@ class RetryPolicy(TypedDict):
     nonRetryableErrors: list[str]
 
 
+class FeedEvent(TypedDict, total=False):
+    """An event in its CloudEvents 1.0 envelope. `id` is its position in the log, `subject` the instance; `type` ends
+    with the event's name, and `data` is what it says.
+    """
+
+    specversion: str
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: str
+    datacontenttype: str
+    streamversion: int
+    definition: str
+    data: dict[str, Any]
+
+
 class Task(TypedDict, total=False):
     """One attempt of a step, handed to a worker."""
 

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PACKAGES = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
-SERVER = ("api", "connectors", "domain", "engine", "notary", "projections", "examples")
+SERVER = ("api", "connectors", "domain", "engine", "feeds", "notary", "projections", "examples")
 
 LONGEST_FILE = 400  # lines
 LONGEST_TEST_FILE = 600  # lines; tests come in long lists

@@ -7,12 +7,14 @@ from api.routes import (
     audit,
     checks,
     definitions,
+    feed,
     insight,
     instances,
     lists,
     operations,
     signals,
     tasks,
+    webhooks,
     whatif,
 )
 
@@ -28,6 +30,8 @@ TABLES = (
     acts.routes,
     signals.routes,
     audit.routes,
+    feed.routes,
+    webhooks.routes,
     operations.routes,
 )
 

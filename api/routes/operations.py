@@ -97,6 +97,9 @@ def _metrics(wiring: Wiring) -> list[str]:
     lines += [
         f'tenuto_projection_lag_seconds{{projection="{one.name}"}} {one.lag_ms / 1000}' for one in status
     ]
+    lines += _gauge("tenuto_feed_consumers", "Consumers of the live feed at this server.")
+    lines.append(f"tenuto_feed_consumers {wiring.feed.consumers}")
+    lines += _webhooks(wiring)
     lines += _gauge(
         "tenuto_incidents", "Commands that a fault inside Tenuto kept from being decided, at most 100."
     )
@@ -117,6 +120,23 @@ def _of_the_notary(standing: Standing) -> list[str]:
         ),
         f"tenuto_notary_stopped {int(standing.problem is not None)}",
     ]
+
+
+def _webhooks(wiring: Wiring) -> list[str]:
+    """Of those that this server delivers."""
+    named = [
+        (
+            f'{{namespace="{one.registration.webhook.namespace}",webhook="{one.registration.webhook.name}"}}',
+            one,
+        )
+        for one in wiring.webhooks.deliveries
+    ]
+    lines = _gauge("tenuto_webhook_lag_events", "Positions of the log that the webhook is yet to pass.")
+    lines += [
+        f"tenuto_webhook_lag_events{labels} {wiring.webhooks.lag(one.position)}" for labels, one in named
+    ]
+    lines += _gauge("tenuto_webhook_attempts", "Attempts in vain to tell the webhook of its next event.")
+    return lines + [f"tenuto_webhook_attempts{labels} {one.attempts}" for labels, one in named]
 
 
 def _gauge(name: str, text: str) -> list[str]:

@@ -168,6 +168,22 @@ class MemoryStore:
         }
         return sorted(found)
 
+    async def kept(self, now: datetime, limit: int, after: Key | None = None) -> list[OwedRow]:
+        heard = {
+            (row.namespace, row.correlation_key, row.signal)
+            for row in self._owed.values()
+            if row.kind == "listen"
+        }
+
+        def settles(row: OwedRow) -> bool:
+            wanted = {(row.namespace, row.correlation_key, signal) for signal in (None, row.signal)}
+            over = row.due_at is not None and row.due_at <= now
+            return over or row.token is not None or bool(wanted & heard)
+
+        kept = (row for row in self._rows() if row.kind == "kept" and row.instance.startswith("signals/"))
+        rows = (row for row in kept if _key(row) > (after or ("", "")))
+        return list(islice(filter(settles, rows), limit))
+
     # Sessions ----------------------------------------------------------------
 
     async def renew(self, sessions: Iterable[Session]) -> None:

@@ -186,6 +186,11 @@ class PostgresStore:
         parameters = {"namespace": namespace, "correlation_key": correlation_key, "signal": signal}
         return await self._ask("listeners", parameters, scalar_row)
 
+    async def kept(self, now: datetime, limit: int, after: Key | None = None) -> list[OwedRow]:
+        instance, key = after or ("", "")
+        parameters = {"now": now, "limit": limit, "instance": instance, "key": key}
+        return await self._ask("kept", parameters, kwargs_row(OwedRow))
+
     # Sessions ----------------------------------------------------------------
 
     async def renew(self, sessions: Iterable[Session]) -> None:

@@ -134,6 +134,19 @@ WHERE namespace = %(namespace)b::text AND correlation_key = %(correlation_key)b:
     AND (signal IS NULL OR signal = %(signal)b::text)
 ORDER BY instance
 
+-- name: kept
+-- Kept signals have streams of their own, a range of the primary key; most of them wait for nobody that is there.
+SELECT k.* FROM owed AS k
+WHERE k.instance >= 'signals/' AND k.instance < 'signals0' AND k.kind = 'kept'
+    AND (k.instance, k.key) > (%(instance)b::text, %(key)b::text)
+    AND (k.due_at <= %(now)b::timestamptz OR k.token IS NOT NULL OR EXISTS (
+        SELECT FROM owed AS l
+        WHERE l.namespace = k.namespace AND l.correlation_key = k.correlation_key AND l.kind = 'listen'
+            AND (l.signal IS NULL OR l.signal = k.signal)
+    ))
+ORDER BY k.instance, k.key
+LIMIT %(limit)b::bigint
+
 -- name: renew
 -- Says again who is alive. A session long expired counts as one never heard of, so its row may go.
 WITH forgotten AS (

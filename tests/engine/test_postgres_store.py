@@ -389,7 +389,7 @@ async def test_every_statement_goes_through_an_index(
     with store._connections.get_connection() as connection:
         for name in (
             *("append", "withdraw", "load", "versions", "streams", "client_commands"),
-            *("owed_by", "claimable", "owed_of", "owed_under", "listeners", "expired_sessions"),
+            *("owed_by", "claimable", "owed_of", "owed_under", "listeners", "kept", "expired_sessions"),
         ):
             wanted = parameters | ({"after": "a"} if name == "streams" else {})
             lines = connection.execute(b"EXPLAIN " + SQL[name], wanted).fetchall()

@@ -445,6 +445,38 @@ async def test_listeners_are_those_of_the_namespace_the_key_and_the_signal_or_an
     assert await store.listeners("default", "order-3", "paid") == []
 
 
+async def test_kept_signals_are_found_when_they_are_over_forwarded_or_heard(store: Store) -> None:
+    def kept(key: str, id: str, **fields: Any) -> OwedRow:
+        usual: dict[str, Any] = {"namespace": "default", "due_at": after_noon(60), "signal": "paid"}
+        return OwedRow(
+            instance=f"signals/default/{key}", key=id, kind="kept", correlation_key=key, **usual | fields
+        )
+
+    await owe(
+        store,
+        kept("k", "over", due_at=NOON),
+        kept("k", "waits"),
+        kept("k", "forwarded", token="a"),
+        kept("heard", "by-any"),
+        kept("heard-by-name", "paid"),
+        kept("heard-by-name", "sent", signal="sent"),
+        kept("foreign", "waits"),
+        listen("any", "heard"),
+        listen("paid", "heard-by-name", "paid", key="wait#1"),
+        listen("other", "foreign", namespace="other"),
+        invoke("working", correlation_key="k"),
+    )
+    expected = [
+        ("signals/default/heard", "by-any"),
+        ("signals/default/heard-by-name", "paid"),
+        ("signals/default/k", "forwarded"),
+        ("signals/default/k", "over"),
+    ]
+    assert names(await store.kept(NOON, 10)) == expected
+    assert names(await store.kept(NOON, 2)) == expected[:2]
+    assert names(await store.kept(NOON, 10, expected[1])) == expected[2:]
+
+
 # Sessions --------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -35,6 +36,7 @@ EXPECTED = [
     "transitions",
     "why",
     "diff",
+    "watch",
     "undo-plan",
     "replay",
     "verify",
@@ -314,6 +316,25 @@ def test_an_undo_plan_is_a_table_for_people(server: Answers) -> None:
     assert re.search(r'refund +charge#1 +\{"id": 7\}', run("undo-plan", "0-1")[0])
     assert json.loads(run("undo-plan", "0-1", "--json")[0]) == plan
     assert run("undo-plan", "0-1")[0] == "Nothing of 0-1 would be undone.\n"
+
+
+def test_watch_prints_a_line_for_each_event(server: Answers) -> None:
+    event = {"id": "7", "time": "12:00", "subject": "0-1", "type": "tenuto.Paused", "data": {"actor": "ann"}}
+    for options in ([], ["--json"]):
+        text = f"id: 7\ndata: {json.dumps(event)}\n\n"
+        server.script.append(web.Response(text=text, content_type="text/event-stream"))
+        out, _ = run("watch", "--topic", "Paused", "--label", "a=b", "--since", "6", "--count", "1", *options)
+        expected = json.dumps(event) if options else '7  12:00  0-1  Paused  {"actor": "ann"}'
+        assert out == expected + "\n"
+    assert server.got[0].query == [("topic", "Paused"), ("labels", "a=b")]
+    assert server.got[0].headers["Last-Event-ID"] == "6"
+
+
+def test_a_signal_that_is_kept_is_said_to_be(server: Answers) -> None:
+    server.answer({"signalId": "s1", "status": "kept", "instances": []})
+    out, _ = run("signal", "o-1", "approval", "--by-key", "--ttl", "1h")
+    assert out == "Signal approval is kept under o-1.\n"
+    assert server.got[0].query == [("ttl", "1h")]
 
 
 def test_signals_go_to_an_instance_or_to_a_key(server: Answers) -> None:

@@ -232,7 +232,9 @@ async def test_a_consumer_that_takes_nothing_for_long_is_cut_off(server: Server)
     clock = await Impatient.measured(server.wiring.store)
     clock.over = asyncio.Event()
     await server.deploy(APPROVAL, "approval")
-    consumer = await Consumer(Server(replace(server.wiring, clock=clock), server.http)).started()
+    consumer = await Consumer(
+        Server(replace(server.wiring, clock=clock), server.http, server.folder)
+    ).started()
     assert server.wiring.feed.consumers == 1
     consumer.takes.clear()
     await server.start("approval")

@@ -32,6 +32,8 @@ from domain.happened import timed
 from domain.state import step_of
 from engine.clock import ManualClock
 from engine.ports import OwedRow
+from feeds.feed import Feed
+from feeds.webhooks import Webhooks
 from projections.audit_queries import AuditQueries
 from projections.queries import Queries
 from projections.runner import Runner
@@ -307,6 +309,8 @@ async def playing(
             audit=cast(AuditQueries, None),
             shard=cast(Shard, None),
             heavy=cast(Heavy, None),
+            feed=cast(Feed, None),
+            webhooks=cast(Webhooks, None),
         )
         transport = httpx.ASGITransport(create_app(wiring))
         async with httpx.AsyncClient(transport=transport, base_url="http://tenuto") as http:

@@ -133,9 +133,10 @@ class Rebuild:
         position = self._live.lock(cursor).position
         reached = -1
         while reached < position:
-            reached, problem = self._new.apply(cursor, upto=position)
-            if problem is not None:
-                raise problem
+            batch = self._new.apply(cursor, upto=position)
+            if batch.problem is not None:
+                raise batch.problem
+            reached = batch.position
 
 
 def _row(

@@ -58,6 +58,7 @@ class StepExecutions:
     """See `Projection`."""
 
     name = "step_executions"
+    every_event = False
 
     def __init__(self, views: str, log: sql.Identifier) -> None:
         self.statements: Statements = load(self.name, views=views, log=log)

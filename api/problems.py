@@ -28,7 +28,7 @@ from domain.errors import TenutoError
 from engine import errors as engine
 from engine import ports
 from engine.store.admission import UnstorableTextError
-from projections.queries import BadCursorError
+from projections.pages import BadCursorError
 from projections.rebuilding import RebuildRunningError
 from projections.runner import UnknownProjectionError
 

@@ -68,6 +68,7 @@ def main(
                     texts=texts,
                     lease_seconds=lease_seconds or settings.lease_seconds,
                     ready=ready,
+                    pools=settings.pools,
                 )
     except KeyboardInterrupt:
         return 130

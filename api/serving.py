@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -22,6 +22,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from api.app import create_app
 from api.services import unknown_services
+from api.settings import Pool
 from api.wiring import DEFAULT_NAMESPACE, Wiring
 from connectors.http import HttpConnector
 from domain.definition.parse import read_definition
@@ -29,11 +30,14 @@ from engine.clock import SystemClock
 from engine.engine import Engine, EngineOptions
 from engine.ports import StoreUnavailableError
 from engine.store import PostgresStore
+from projections.oversight import Oversight
 from projections.queries import Queries
 from projections.runner import Runner
 
-VIEWS = "tenuto_v1"
-"""The schema of the projections' tables, which anyone may read by SQL."""
+VIEWS = "tenuto_projections"
+"""The schema of the projections' tables."""
+PUBLISHED = "tenuto_v1"
+"""The schema of the views that anyone may read by SQL."""
 LIST_CONNECTIONS = 4
 LIST_TIMEOUT_S = 5.0
 """How long a list waits for a connection before it is 503."""
@@ -51,9 +55,11 @@ def run(
     texts: Mapping[Path, str],
     lease_seconds: float,
     ready: Callable[[str], None],
+    pools: Mapping[str, Pool] | None = None,
 ) -> None:
     """Serves on the listener until SIGTERM or SIGINT. `texts` are definitions to deploy first, by their file."""
-    serving = _serve(listener, dsn, services=services, texts=texts, lease_seconds=lease_seconds, ready=ready)
+    wiring = wired(dsn, services=services, lease_seconds=lease_seconds, pools=pools)
+    serving = _serve(listener, wiring, texts=texts, ready=ready)
     with asyncio.Runner(loop_factory=uvicorn.Config("", log_config=None).get_loop_factory()) as runner:
         runner.run(serving)
 
@@ -66,6 +72,8 @@ async def wired(
     lease_seconds: float,
     schema: str | None = None,
     views: str = VIEWS,
+    published: str = PUBLISHED,
+    pools: Mapping[str, Pool] | None = None,
 ) -> AsyncIterator[Wiring]:
     """All parts of one server, started; stopped in reverse. Raises StoreUnavailableError, ValueError (a bad URL)."""
     async with AsyncExitStack() as stack:
@@ -84,7 +92,7 @@ async def wired(
         )
         await pool.open()
         stack.push_async_callback(pool.close)
-        runner = Runner(dsn, log=store.schema, views=views, clock=clock)
+        runner = Runner(dsn, log=store.schema, views=views, clock=clock, published=published)
         runner.start()
         stack.push_async_callback(runner.stop)
         engine = await Engine.open(
@@ -99,6 +107,8 @@ async def wired(
             clock=clock,
             runner=runner,
             queries=Queries(pool, views),
+            oversight=Oversight(pool, views, (store.schema, "owed")),
+            pools=pools or {},
             services=frozenset(services),
         )
 
@@ -130,14 +140,12 @@ class _Server(uvicorn.Server):
 
 async def _serve(
     listener: socket.socket,
-    dsn: str,
+    parts: AbstractAsyncContextManager[Wiring],
     *,
-    services: Mapping[str, str],
     texts: Mapping[Path, str],
-    lease_seconds: float,
     ready: Callable[[str], None],
 ) -> None:
-    async with wired(dsn, services=services, lease_seconds=lease_seconds) as wiring:
+    async with parts as wiring:
         for path, text in texts.items():
             await _deploy(wiring, path, text)
         config = uvicorn.Config(

@@ -16,9 +16,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.errors import InvalidParameterError
+from api.settings import Pool
 from domain.durations import parse_duration
 from engine.engine import Engine
 from engine.ports import Clock, Store
+from projections.oversight import Oversight
 from projections.queries import Queries
 from projections.runner import Runner
 
@@ -43,6 +45,8 @@ class Wiring(Struct, frozen=True, kw_only=True):
     clock: Clock
     runner: Runner
     queries: Queries
+    oversight: Oversight
+    pools: Mapping[str, Pool] = {}
     services: frozenset[str] = frozenset()
     draining: asyncio.Event = field(default_factory=asyncio.Event)
 

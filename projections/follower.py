@@ -22,6 +22,7 @@ from domain.happened import Stimulus
 from projections import log, statements
 from projections.log import BATCH_EVENTS, Batch
 from projections.projection import Factory, Projection
+from projections.published import publish
 from projections.window import Window
 
 CONNECT_TIMEOUT = 5  # seconds
@@ -43,12 +44,24 @@ class ShapeChangedError(TenutoError):
 
 
 class Site(NamedTuple):
-    """Where a shard's projections work: the database, the log's schema and table, the schema of the views."""
+    """Where a shard's projections work: the database, the log's schema and table, the schema of their tables, and that
+    of the views for everybody (none: not made)."""
 
     database: str
     log: tuple[str, str]
     views: str
     batch: int = BATCH_EVENTS
+    published: str | None = None
+
+    def hold(self, cursor: Cursor[Any]) -> None:
+        """Only one at a time makes tables and views: IF NOT EXISTS alone does not make that safe."""
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (self.views,))
+
+    def publish(self, cursor: Cursor[Any], moved: Mapping[str, str] | None = None) -> None:
+        """Puts the views on the tables as they will stand after the transaction; several processes do so in turn."""
+        if self.published is not None:
+            self.hold(cursor)
+            publish(cursor, schema=self.published, views=self.views, log=self.log, moved=moved)
 
 
 class Place(NamedTuple):
@@ -112,14 +125,14 @@ class Follower:
     def prepare(self) -> bool:
         """Makes what is missing. False: the table that is there has the shape of another release."""
         with self.connection.transaction(), self.connection.cursor() as cursor:
-            # Several processes start at once, and IF NOT EXISTS alone does not make that safe.
-            cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (self._site.views,))
+            self._site.hold(cursor)
             cursor.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(self._site.views)))
             cursor.execute(self._sql["create"])
             cursor.execute(self._sql["begin"], {"projection": self.name, "shape": self.shape})
             (found,) = self._row(cursor, "shape")
             if found == self.shape:
                 cursor.execute(self.projection.statements["create"])
+                self._site.publish(cursor)
             return bool(found == self.shape)
 
     def place(self) -> Place:

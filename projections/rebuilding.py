@@ -51,7 +51,8 @@ class Rebuild:
         self._live = Follower(site, factory)
         self.name = self._live.name
         shadow = f"{site.views}_{self.name}"
-        self._new = Follower(site._replace(views=shadow), factory)
+        self._site, self._shadow = site, shadow
+        self._new = Follower(site._replace(views=shadow, published=None), factory)
         self._lock = f"rebuild {shadow}"
         self._locked = self._built = False
         self._sql = statements.load(
@@ -109,7 +110,9 @@ class Rebuild:
                 cursor.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(LOCK_TIMEOUT))
                 self._catch_up(cursor)
                 shape = {"projection": self.name, "shape": self._new.shape}
-                for statement in ("keep_grants", "drop_live", "take_over", "adopt_shape", "drop"):
+                cursor.execute(self._sql["keep_grants"])
+                self._site.publish(cursor, {self.name: self._shadow})
+                for statement in ("drop_live", "take_over", "adopt_shape", "drop"):
                     cursor.execute(self._sql[statement], shape)
         except LockNotAvailable:
             return False

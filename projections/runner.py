@@ -125,7 +125,7 @@ class _Kept:
 
 class Runner:
     """All projections of one shard. `log` is the event log's schema, `views` the schema that the tables stand
-    in."""
+    in, `published` that of the views for everybody."""
 
     def __init__(
         self,
@@ -138,11 +138,12 @@ class Runner:
         projections: Mapping[str, Factory] = PROJECTIONS,
         poll: float = POLL,
         batch: int = BATCH_EVENTS,
+        published: str | None = None,
     ) -> None:
         self._clock = clock
         self._poll = poll
         self._factories = projections
-        self._site = Site(database, (log, table), views, batch)
+        self._site = Site(database, (log, table), views, batch, published)
         now = clock.monotonic()
         window = window_of(self._site, projections)
         self._kept = {

@@ -46,6 +46,7 @@ class Row(Struct, kw_only=True):
     error: fold.ExecutionError | None
     next_retry: datetime | None
     waiting_for: fold.WaitingFor | None
+    waiting_since: datetime | None
     signal: str | None
     until: datetime | None
     ended_by: str | None

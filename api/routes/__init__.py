@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from api.routes import acts, definitions, instances, lists, operations, signals, tasks
+from api.routes import acts, definitions, instances, lists, operations, oversight, signals, tasks
 
 # Tasks first: they are asked for most. Lists before instances: `/instances/counts` is no instance.
 TABLES = (
     tasks.routes,
     definitions.routes,
     lists.routes,
+    oversight.routes,
     instances.routes,
     acts.routes,
     signals.routes,

@@ -11,7 +11,7 @@ from benchmarks.stage import Running, running
 
 SAGAS = 1_000
 IN_FLIGHT = 64
-NAMES = {"tenuto_0": "log", "tenuto_v1": "projections"}
+NAMES = {"tenuto_0": "log", "tenuto_projections": "projections"}
 
 
 def run(bench: Bench) -> Iterator[Row]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 
 from api.app import create_app
 from api.serving import wired
+from api.settings import Pool
 from api.wiring import Wiring
 
 HELLO = """\
@@ -99,13 +100,17 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(database: str, schema: str, *, lease_seconds: float = 5.0) -> AsyncIterator[Server]:
+async def serving(
+    database: str, schema: str, *, lease_seconds: float = 5.0, pools: Mapping[str, Pool] | None = None
+) -> AsyncIterator[Server]:
     wiring = wired(
         database,
         services={"payments": "http://127.0.0.1:9"},
         lease_seconds=lease_seconds,
         schema=schema,
         views=f"{schema}_views",
+        published=f"{schema}_v1",
+        pools=pools,
     )
     async with wiring as parts:
         transport = httpx.ASGITransport(create_app(parts), raise_app_exceptions=False)

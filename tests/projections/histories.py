@@ -366,11 +366,13 @@ def mixed(count: int, seed: int = 1, prefix: str = "i") -> list[tuple[str, Comma
 class Log:
     """A log table as the event store makes it, and a way to append to it."""
 
-    def __init__(self, database: str, schema: str) -> None:
+    def __init__(self, database: str, schema: str, *, make: bool = True) -> None:
         self.database = database
         self.schema = schema
         self._versions: dict[str, int] = {}
         self._table = sql.Identifier(schema, "stored_events")
+        if not make:
+            return
         with psycopg.connect(database, autocommit=True) as connection:
             connection.execute(
                 sql.SQL(

@@ -22,6 +22,9 @@ from projections.projection import Factory
 LOCK_TIMEOUT = "500ms"
 """How long a swap waits for readers under way, while new ones wait behind it; then it lets them pass."""
 
+LARGER = 8
+"""Batches of a rebuild than those that follow the log: nobody waits for one, and a row changes less often."""
+
 
 class RebuildRunningError(TenutoError):
     """The projection {projection!r} is being rebuilt already."""
@@ -52,7 +55,8 @@ class Rebuild:
         self.name = self._live.name
         shadow = f"{site.views}_{self.name}"
         self._site, self._shadow = site, shadow
-        self._new = Follower(site._replace(views=shadow, published=None), factory)
+        batch = site.batch * LARGER
+        self._new = Follower(site._replace(views=shadow, published=None, batch=batch), factory)
         self._lock = f"rebuild {shadow}"
         self._locked = self._built = False
         self._sql = statements.load(
@@ -71,6 +75,7 @@ class Rebuild:
         if not self._locked:
             raise RebuildRunningError(projection=self.name)
         self._built = True
+        self._live.prepare()  # It may be asked for before the live one has been made.
         self._new.connection.execute(self._sql["drop"])
         self._new.prepare()
 
@@ -110,7 +115,7 @@ class Rebuild:
                 cursor.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(LOCK_TIMEOUT))
                 self._catch_up(cursor)
                 shape = {"projection": self.name, "shape": self._new.shape}
-                cursor.execute(self._sql["keep_grants"])
+                cursor.execute(self._sql["keep_grants"], shape)
                 self._site.publish(cursor, {self.name: self._shadow})
                 for statement in ("drop_live", "take_over", "adopt_shape", "drop"):
                     cursor.execute(self._sql[statement], shape)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from typing import Any
 
 import msgspec
 import psycopg
@@ -18,6 +20,8 @@ from api.wiring import reply, wiring_of
 from domain.errors import TenutoError
 
 routes = Routes("operations")
+
+_log = logging.getLogger("tenuto.server")
 
 READY_WITHIN_S = 2.0
 METRICS_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -91,11 +95,13 @@ async def metrics(request: Request) -> Response:
     from api import metrics as exposition  # Nobody else needs it, and starting has to be quick.
 
     wiring = wiring_of(request)
+    queues: list[dict[str, Any]] | None = None
+    counts: dict[str, int] | None = None
     try:
         queues = await queues_of(wiring)
         counts = await wiring.queries.count_by_status(None)
-    except (psycopg.Error, PoolTimeout):
-        queues = counts = None
+    except (psycopg.Error, PoolTimeout) as error:
+        _log.warning("metrics without the database: %s", error)
     text = exposition.text_of(
         wiring.runner.status(), incidents=len(wiring.engine.incidents), queues=queues, counts=counts
     )

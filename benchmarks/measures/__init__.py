@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from benchmarks.bench import Measure
-from benchmarks.measures import append, growth, latency, memory, micro, size, startup, throughput
+from benchmarks.measures import append, growth, latency, memory, micro, projections, size, startup, throughput
 
 MEASURES: dict[str, Measure] = {
     "micro": micro.run,
     "append": append.run,
+    "projections": projections.run,
     "growth": growth.run,
     "throughput": throughput.run,
     "latency": latency.run,

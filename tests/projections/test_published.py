@@ -92,9 +92,9 @@ def followers(log: Log, follower_of: Callable[..., Follower]) -> list[Follower]:
 
 @pytest.fixture
 def ask(database: str, v1: str) -> Ask:
-    def asked(query: str, *parameters: Any, view: str = "events") -> list[tuple[Any, ...]]:
+    def asked(query: LiteralString, *parameters: Any, view: str = "events") -> list[tuple[Any, ...]]:
         names = {"v1": sql.Identifier(v1), "view": sql.Identifier(v1, view)}
-        text = sql.SQL(query).format(**names)  # type: ignore[arg-type]
+        text = sql.SQL(query).format(**names)
         with psycopg.connect(database) as connection:
             connection.execute("SET TIME ZONE 'UTC'")
             return connection.execute(text, parameters).fetchall()

@@ -12,6 +12,7 @@ from benchmarks import __main__ as program
 from benchmarks.bench import Bench
 from benchmarks.measures import MEASURES
 from benchmarks.meter import Reading
+from benchmarks.population import combinations
 from benchmarks.rows import Row, at_least, at_most, percentile, row, table, to_json
 from benchmarks.stage import ProcessEndedError, Running
 from projections.catalogue import PROJECTIONS
@@ -29,6 +30,7 @@ REPORTED: dict[str, dict[str, str]] = {
         ],
         "events/s",
     ),
+    "lists": {f"lists.{name.replace(' ', '_')}": "ms" for name in combinations(100)},
     "growth": {f"growth.steps_{steps}": "steps/s" for steps in (500, 2000)}
     | {f"growth.cpu_{steps}": "ms/step" for steps in (500, 2000)},
     "throughput": {"throughput": "steps/s"}

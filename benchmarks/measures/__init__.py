@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from benchmarks.bench import Measure
-from benchmarks.measures import append, growth, latency, memory, micro, projections, size, startup, throughput
+from benchmarks.measures import (
+    append,
+    growth,
+    latency,
+    lists,
+    memory,
+    micro,
+    projections,
+    size,
+    startup,
+    throughput,
+)
 
 MEASURES: dict[str, Measure] = {
     "micro": micro.run,
@@ -15,5 +26,6 @@ MEASURES: dict[str, Measure] = {
     "memory": memory.run,
     "size": size.run,
     "startup": startup.run,
+    "lists": lists.run,
 }
 """In the order in which they run."""

@@ -46,7 +46,7 @@ event AS (
     SELECT n, id, 3, 'BusinessStatusChanged', json_build_object('to', 'shipping_' || n % 3)
     FROM instance WHERE fate > 0
     UNION ALL
-    SELECT n, id, 4, 'WaitStarted', 
+    SELECT n, id, 4, 'WaitStarted',
         json_build_object('execution', 'approval#1', 'step', 'approval', 'signal', 'approval')
     FROM instance WHERE fate BETWEEN 3 AND 5
     UNION ALL

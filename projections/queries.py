@@ -46,7 +46,7 @@ MAX_SOUGHT = 20
 
 class InstanceFilters(Struct, frozen=True, kw_only=True):
     """All that are given must hold. Of `statuses`, `outcomes` and `waiting_for` any one; of `labels` all, and of the
-    words of `text`, each of which may be the beginning of one."""
+    words of `text`, where `ord*` is any that begins so."""
 
     namespace: str = "default"
     statuses: Sequence[Status] = ()
@@ -252,9 +252,17 @@ def _step(row: dict[str, Any]) -> StepSummary:
 
 
 def sought(text: str) -> str:
-    """The query for PostgreSQL: every word quoted, so that none is an operator. Without any word it finds nothing."""
-    words = list(words_in(clean(text)))[:MAX_SOUGHT]
-    return " & ".join(f"'{word}':*" for word in words)
+    """The query for PostgreSQL: every word quoted, so that none is an operator. Without any word it finds nothing.
+
+    A word as it is; before a `*` at the end of a word, the beginning of one.
+    """
+    found: list[str] = []
+    for part in clean(text).split():
+        words = [f"'{word}'" for word in words_in(part)]
+        if words and part.endswith("*"):
+            words[-1] += ":*"
+        found += words
+    return " & ".join(found[:MAX_SOUGHT])
 
 
 _Text = Annotated[str, Meta(pattern=r"^[^\x00]*$")]

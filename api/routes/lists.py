@@ -72,7 +72,7 @@ async def list_instances(
         Query(
             max_length=256,
             description="Words it was born with: of its id, correlation id, labels, input. All must be there; "
-            "the beginning of a word will do.",
+            "`ada*` is any word that begins so.",
             examples=["lovelace"],
         ),
     ] = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, LiteralString
@@ -171,6 +172,43 @@ def test_views_grants_and_what_others_built_on_them_outlive_a_rebuild(
         ).fetchone()
         assert allowed == (True,)
         connection.execute(sql.SQL("DROP OWNED BY {} CASCADE; DROP ROLE {}").format(role, role))
+
+
+def test_no_read_of_a_view_fails_while_its_tables_are_swapped(
+    site: Site, v1: str, followers: list[Follower], database: str
+) -> None:
+    """`waits` stands on two projections and on what is owed."""
+    query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(v1, "waits"))
+    over = threading.Event()
+    counts: list[int] = []
+    failures: list[Exception] = []
+
+    def read(prepare: bool) -> None:
+        try:
+            with psycopg.connect(database, autocommit=True) as connection:
+                while not over.is_set():
+                    row: tuple[int] | None = connection.execute(query, prepare=prepare).fetchone()
+                    counts.append(row[0] if row else -1)
+        except psycopg.Error as error:
+            failures.append(error)
+
+    readers = [threading.Thread(target=read, args=(prepare,)) for prepare in (True, False)]
+    for reader in readers:
+        reader.start()
+    for name in ("step_executions", "instances") * 4:
+        rebuild = Rebuild(site, PROJECTIONS[name])
+        rebuild.begin()
+        while not rebuild.fill():
+            pass
+        while not rebuild.swap():
+            pass
+        rebuild.close()
+    over.set()
+    for reader in readers:
+        reader.join()
+    assert failures == []
+    assert len(set(counts)) == 1
+    assert len(counts) > 10
 
 
 @pytest.mark.usefixtures("followers")

@@ -28,7 +28,7 @@ WITH instance AS (
         to_json({begin}::timestamptz + n * ({span}::interval / {count})) AS at,
         CASE WHEN n % 20 = 0 THEN 'audit' WHEN n % 4 = 0 THEN 'invoice' ELSE 'order' END AS definition,
         (1 + n / 7 % 2)::text AS version,
-        n * 7919 % 100 AS fate
+        n::bigint * 7919 % 100 AS fate
     FROM generate_series(1, {count}) AS n
 ),
 event AS (

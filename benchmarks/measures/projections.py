@@ -1,23 +1,25 @@
-"""The projections alone: events/s that each applies by itself, all together, and when they are rebuilt.
+"""The projections alone: what an event costs in each by itself, in all together, and when they are rebuilt.
 
-A log of the benchmark's sagas, 64 of them at a time interleaved as they would be under load. One thread does it all,
-and its connection's backend works only while the thread waits: so a rate is that of one core. `together` reads and
-decodes the log once for all of them; `apart` is what the same would cost if each read for itself.
+A log of the benchmark's sagas, 64 of them at a time interleaved as they would be under load. Rates are events per
+second of CPU, Python's and PostgreSQL's added up: what one core would do, however busy the machine is. `together` reads
+and decodes the log once for all of them; `apart` is what the same would cost if each read for itself.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from statistics import median
+from typing import NamedTuple
 
 import psycopg
 
 from benchmarks.bench import Bench
-from benchmarks.database import fresh_database
+from benchmarks.database import fresh_database, postmaster
 from benchmarks.measures.micro import saga_commands, saga_program
-from benchmarks.rows import Row, at_least, row
+from benchmarks.meter import Meter
+from benchmarks.rows import Row, Settings, Target, at_least, row
 from domain.codec import encode, topic_of
 from domain.instance import advance
 from domain.state import State
@@ -34,26 +36,45 @@ APPENDED = 2_000
 ALONE, REBUILT = at_least(20_000), at_least(50_000)
 
 
+class Cost(NamedTuple):
+    """CPU of an event, in µs."""
+
+    python: float
+    postgres: float
+
+    @property
+    def rate(self) -> float:
+        return 1e6 / max(0.01, self.python + self.postgres)
+
+
 def run(bench: Bench) -> Iterator[Row]:
     sagas = bench.sized(SAGAS, least=2)
     with fresh_database(bench.postgres) as database:
         log, events = asyncio.run(_load(database, sagas))
         settings = {"events": events, "sagas": sagas, "in_flight": IN_FLIGHT}
+        turns = range(bench.repeat)
         for name in PROJECTIONS:
-            rates = [
-                _followed(Site(database, log, f"v{turn}_{name}"), [name], events)
-                for turn in range(bench.repeat)
-            ]
-            yield row(f"projections.{name}", "events/s", rates, settings, target=ALONE)
+            costs = [_followed(Site(database, log, f"v{turn}_{name}"), [name], events) for turn in turns]
+            yield _row(name, costs, settings, ALONE)
         for shared, title in ((True, "together"), (False, "apart")):
-            rates = [
-                _followed(Site(database, log, f"all{turn}_{title}"), list(PROJECTIONS), events, shared=shared)
-                for turn in range(bench.repeat)
-            ]
-            yield row(f"projections.{title}", "events/s", rates, settings)
+            sites = [Site(database, log, f"all{turn}_{title}") for turn in turns]
+            costs = [_followed(site, list(PROJECTIONS), events, shared=shared) for site in sites]
+            yield _row(title, costs, settings, None)
         for name in PROJECTIONS:
-            rates = [_rebuilt(Site(database, log, f"v0_{name}"), name, events) for _ in range(bench.repeat)]
-            yield row(f"projections.rebuild.{name}", "events/s", rates, settings, target=REBUILT)
+            costs = [_rebuilt(Site(database, log, f"v0_{name}"), name, events) for _ in turns]
+            yield _row(f"rebuild.{name}", costs, settings, REBUILT)
+
+
+def _row(name: str, costs: Sequence[Cost], settings: Settings, target: Target | None) -> Row:
+    python, postgres = median(cost.python for cost in costs), median(cost.postgres for cost in costs)
+    return row(
+        f"projections.{name}",
+        "events/s",
+        [cost.rate for cost in costs],
+        settings,
+        bounded_by=f"CPU: {python:.1f} µs of Python and {postgres:.1f} of PostgreSQL for each event",
+        target=target,
+    )
 
 
 async def _load(database: str, sagas: int) -> tuple[tuple[str, str], int]:
@@ -88,34 +109,37 @@ def interleaved(sagas: int) -> Iterator[Recorded]:
             version += len(stored)
 
 
-def _followed(site: Site, names: Sequence[str], events: int, *, shared: bool = True) -> float:
-    """Events/s, from the first to the last, of all of these in turn."""
+def _followed(site: Site, names: Sequence[str], events: int, *, shared: bool = True) -> Cost:
+    """From the first event to the last, of all of these in turn."""
     chosen = {name: PROJECTIONS[name] for name in names}
     window = window_of(site, chosen) if shared and len(names) > 1 else None
     followers = [Follower(site, factory, window) for factory in chosen.values()]
     for follower in followers:
         follower.prepare()
     end = followers[0].place().head
-    began = time.perf_counter()
-    behind = followers
-    while behind:
-        behind = [follower for follower in behind if follower.advance(lazily=shared) < end]
-    took = time.perf_counter() - began
+
+    def turn() -> bool:
+        reached = [follower.advance(lazily=shared) for follower in followers]
+        return min(reached) >= end
+
+    cost = _cost(site, turn, events)
     for follower in followers:
         follower.close()
-    return events / took
+    return cost
 
 
-def _rebuilt(site: Site, name: str, events: int) -> float:
+def _rebuilt(site: Site, name: str, events: int) -> Cost:
     rebuild = Rebuild(site, PROJECTIONS[name])
     rebuild.begin()
-    took = _seconds(rebuild.fill)
+    cost = _cost(site, rebuild.fill, events)
     rebuild.close()
-    return events / took
+    return cost
 
 
-def _seconds(step: Callable[[], bool]) -> float:
-    began = time.perf_counter()
-    while not step():
+def _cost(site: Site, turn: Callable[[], bool], events: int) -> Cost:
+    """Turns until one says that it was the last."""
+    meter = Meter({"postgres": [postmaster(site.database)]})
+    while not turn():
         pass
-    return time.perf_counter() - began
+    spent = meter.read().cpu_s
+    return Cost(spent["driver"] / events * 1e6, spent["postgres"] / events * 1e6)

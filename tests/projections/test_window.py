@@ -10,7 +10,6 @@ import pytest
 from psycopg import sql
 
 from domain.events import AlertAcknowledged, AlertRaised
-from projections import follower as module
 from projections import log as reading
 from projections.catalogue import PROJECTIONS
 from projections.follower import Follower, Site, window_of
@@ -54,7 +53,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return original(*arguments, **keywords)
 
     original = reading.read
-    monkeypatch.setattr(module.log, "read", read)
+    monkeypatch.setattr(reading, "read", read)
     return begun
 
 

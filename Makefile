@@ -15,7 +15,7 @@ LOCK    := pip compile pyproject.toml --generate-hashes --no-emit-index-url --no
 PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$python"; break; }; done)
 
-.PHONY: help setup demo test simulate check bench bench-peers lock format clean
+.PHONY: help setup demo test simulate check bench bench-peers lists lock format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -52,6 +52,8 @@ bench: setup ## Measure the engine's own cost (docs/benchmarks.md)
 
 bench-peers: setup ## The same work by other engines in the same run (PEERS=folder with their scripts)
 	@$(BIN)/python -m benchmarks.peers "$(PEERS)"
+lists: setup ## Measure lists among 1,000,000 instances; takes half an hour
+	@$(BIN)/python -m benchmarks --only lists --scale 5 --out benchmarks/results/lists.json
 
 lock: setup ## Resolve the dependencies again into requirements/*.txt (no registry's address in them)
 	@$(BIN)/uv $(LOCK) --quiet --extra embedded -o requirements/runtime.txt

@@ -33,7 +33,7 @@ from feeds import errors as feeds
 from feeds.post import BadWebhookUrlError
 from feeds.signing import BadSecretError
 from notary import errors as notary
-from projections.queries import BadCursorError
+from projections.pages import BadCursorError
 from projections.rebuilding import RebuildRunningError
 from projections.remote import ProjectionsAwayError
 from projections.runner import UnknownProjectionError

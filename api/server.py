@@ -69,6 +69,7 @@ def main(
                     lease_seconds=lease_seconds or settings.lease_seconds,
                     place=_place(settings, home or settings.home, embedded=database_url is None),
                     ready=ready,
+                    pools=settings.pools,
                 )
     except KeyboardInterrupt:
         return 130

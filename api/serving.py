@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from api.app import create_app
 from api.heavy import Heavy
 from api.services import unknown_services
 from api.wiring import DEFAULT_NAMESPACE, Shard, Wiring
+from api.settings import Pool
 from connectors.http import HttpConnector
 from domain.definition.parse import read_definition
 from engine.clock import SystemClock
@@ -41,12 +42,15 @@ from feeds.tail import Tail
 from feeds.webhooks import Webhooks
 from notary.notary import Notary, Place
 from projections.audit_queries import AuditQueries
+from projections.oversight import Oversight
 from projections.queries import Queries
 from projections.remote import RemoteRunner
 from projections.runner import Runner
 
-VIEWS = "tenuto_v1"
-"""The schema of the projections' tables, which anyone may read by SQL."""
+VIEWS = "tenuto_projections"
+"""The schema of the projections' tables."""
+PUBLISHED = "tenuto_v1"
+"""The schema of the views that anyone may read by SQL."""
 LIST_CONNECTIONS = 4
 FEED_CONNECTIONS = 4
 LIST_TIMEOUT_S = 5.0
@@ -70,17 +74,11 @@ def run(
     lease_seconds: float,
     place: tuple[Path, Path],
     ready: Callable[[str], None],
+    pools: Mapping[str, Pool] | None = None,
 ) -> None:
     """Serves on the listener until SIGTERM or SIGINT. `texts` are definitions to deploy first, by their file."""
-    serving = _serve(
-        listener,
-        dsn,
-        services=services,
-        texts=texts,
-        lease_seconds=lease_seconds,
-        place=Place(*place),
-        ready=ready,
-    )
+    parts = wired(dsn, services=services, lease_seconds=lease_seconds, place=Place(*place), pools=pools)
+    serving = _serve(listener, parts, texts=texts, ready=ready)
     with asyncio.Runner(loop_factory=uvicorn.Config("", log_config=None).get_loop_factory()) as runner:
         runner.run(serving)
 
@@ -95,6 +93,8 @@ async def wired(
     views: str = VIEWS,
     runs: type[Runner | RemoteRunner] = RemoteRunner,
     place: Place | None = None,
+    published: str = PUBLISHED,
+    pools: Mapping[str, Pool] | None = None,
 ) -> AsyncIterator[Wiring]:
     """All parts of one server, started; stopped in reverse. Raises StoreUnavailableError, ValueError (a bad URL).
 
@@ -107,7 +107,7 @@ async def wired(
         connector = HttpConnector(services, clock=clock.now)
         stack.push_async_callback(connector.close)
         pool = await _pool(stack, dsn, "lists", LIST_CONNECTIONS)
-        runner = runs(dsn, log=store.schema, views=views, clock=clock)
+        runner = runs(dsn, log=store.schema, views=views, clock=clock, published=published)
         runner.start()
         stack.push_async_callback(runner.stop)
         engine = await Engine.open(
@@ -137,6 +137,8 @@ async def wired(
             heavy=heavy,
             feed=Feed(tail),
             webhooks=webhooks,
+            oversight=Oversight(pool, views, (store.schema, "owed")),
+            pools=pools or {},
             services=frozenset(services),
         )
 
@@ -203,17 +205,14 @@ class _Server(uvicorn.Server):
 
 async def _serve(
     listener: socket.socket,
-    dsn: str,
+    parts: AbstractAsyncContextManager[Wiring],
     *,
-    services: Mapping[str, str],
     texts: Mapping[Path, str],
-    lease_seconds: float,
-    place: Place,
     ready: Callable[[str], None],
 ) -> None:
     gc.freeze()  # What is there now, stays: modules and what they hold.
     gc.set_threshold(*COLLECT_AFTER)
-    async with wired(dsn, services=services, lease_seconds=lease_seconds, place=place) as wiring:
+    async with parts as wiring:
         for path, text in texts.items():
             await _deploy(wiring, path, text)
         config = uvicorn.Config(

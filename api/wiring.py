@@ -25,6 +25,8 @@ from feeds.webhooks import Webhooks
 from notary.errors import NoNotaryError
 from notary.notary import Notary
 from projections.audit_queries import AuditQueries
+from api.settings import Pool
+from projections.oversight import Oversight
 from projections.queries import Queries
 from projections.remote import RemoteRunner
 from projections.runner import Runner
@@ -63,7 +65,9 @@ class Wiring(Struct, frozen=True, kw_only=True):
     heavy: Heavy
     feed: Feed
     webhooks: Webhooks
+    oversight: Oversight
     notary: Notary | None = None
+    pools: Mapping[str, Pool] = {}
     services: frozenset[str] = frozenset()
     draining: asyncio.Event = field(default_factory=asyncio.Event)
 

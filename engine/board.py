@@ -117,6 +117,10 @@ class Board:
             if not poller.reserved and not poller.future.done():
                 poller.future.set_result(poller.tasks)
 
+    def pollers(self) -> dict[str, int]:
+        """How many polls wait, by queue; those that take every queue of a prefix count under the prefix."""
+        return {name: len(waiting) for name, waiting in self._waiting.items()}
+
     def everyone(self) -> list[Poller]:
         return list(dict.fromkeys(poller for waiting in self._waiting.values() for poller in waiting))
 

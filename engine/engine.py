@@ -339,6 +339,10 @@ class Engine:
     async def poll(self, poll: Poll) -> PollAnswer:
         return await self._workers.poll(poll)
 
+    def pollers(self) -> dict[str, int]:
+        """How many polls this server holds, by queue (`http:` stands for all that begin so)."""
+        return self._loop.board.pollers()
+
     def give_back(self, unheard: PollAnswer) -> None:
         """Of an answer that nobody heard: its leases end at once."""
         for task in unheard.tasks:

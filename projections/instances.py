@@ -65,6 +65,7 @@ class Instances:
     """See `Projection`."""
 
     name = "instances"
+    every_event = True
 
     def __init__(self, views: str, log: sql.Identifier) -> None:
         self.statements: Statements = load(self.name, views=views, log=log)

@@ -21,6 +21,7 @@ class Begin(Struct, frozen=True, tag=True, kw_only=True):
     log: str
     views: str
     table: str
+    published: str | None
     level: int
 
 

@@ -56,10 +56,23 @@ class RemoteRunner:
     """All projections of one shard, as `Runner`, but elsewhere."""
 
     def __init__(
-        self, database: str, *, log: str, views: str, clock: Clock, table: str = "stored_events"
+        self,
+        database: str,
+        *,
+        log: str,
+        views: str,
+        clock: Clock,
+        table: str = "stored_events",
+        published: str | None = None,
     ) -> None:
-        level = logging.getLogger().getEffectiveLevel()
-        self._begin = Begin(database=database, log=log, views=views, table=table, level=level)
+        self._begin = Begin(
+            database=database,
+            log=log,
+            views=views,
+            table=table,
+            published=published,
+            level=logging.getLogger().getEffectiveLevel(),
+        )
         self._clock = clock
         self._progress = [_starting(name) for name in PROJECTIONS]
         self._numbers = count(1)

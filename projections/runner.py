@@ -21,7 +21,7 @@ from psycopg.errors import ReadOnlySqlTransaction
 
 from domain.errors import TenutoError
 from projections.catalogue import PROJECTIONS
-from projections.follower import Follower, Place, Site
+from projections.follower import Follower, Place, Site, window_of
 from projections.log import BATCH_EVENTS
 from projections.projection import Factory
 from projections.rebuilding import Comparison, Rebuild
@@ -98,7 +98,7 @@ class _Kept:
         place = self.follower.place()
         if self.fault is not None or place.position >= place.head:
             return place
-        return Place(self.follower.advance(), place.head)
+        return Place(self.follower.advance(lazily=not self.waiting), place.head)
 
     async def saw(self, place: Place, now: float) -> None:
         if place.position >= place.head and self.fault is None:
@@ -125,7 +125,7 @@ class _Kept:
 
 class Runner:
     """All projections of one shard. `log` is the event log's schema, `views` the schema that the tables stand
-    in."""
+    in, `published` that of the views for everybody."""
 
     def __init__(
         self,
@@ -138,14 +138,16 @@ class Runner:
         projections: Mapping[str, Factory] = PROJECTIONS,
         poll: float = POLL,
         batch: int = BATCH_EVENTS,
+        published: str | None = None,
     ) -> None:
         self._clock = clock
         self._poll = poll
         self._factories = projections
-        self._site = Site(database, (log, table), views, batch)
+        self._site = Site(database, (log, table), views, batch, published)
         now = clock.monotonic()
+        window = window_of(self._site, projections)
         self._kept = {
-            name: _Kept(Follower(self._site, factory), now) for name, factory in projections.items()
+            name: _Kept(Follower(self._site, factory, window), now) for name, factory in projections.items()
         }
         # One thread for each projection, and one for its rebuild.
         self._threads = ThreadPoolExecutor(2 * len(self._kept), thread_name_prefix="projection")

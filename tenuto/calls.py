@@ -136,18 +136,25 @@ def instance(
 def list_(
     *,
     status: Sequence[str] | str | None = None,
-    outcome: str | None = None,
+    outcome: Sequence[str] | str | None = None,
     definition: str | None = None,
+    version: str | None = None,
     correlation_id: str | None = None,
-    waiting_for: str | None = None,
+    waiting_for: Sequence[str] | str | None = None,
+    business_status: str | None = None,
+    parent: str | None = None,
     labels: Mapping[str, str] | None = None,
+    text: str | None = None,
+    older_than: str | None = None,
+    younger_than: str | None = None,
     limit: int | None = None,
     cursor: str | None = None,
     min_position: int | None = None,
 ) -> Call[Page[InstanceView]]:
     """Instances that match every filter given, one page, newest first.
 
-    `min_position` waits until the list shows what was done at that position: your own start, for example.
+    `text` are words of its id, correlation id, labels or input. `min_position` waits until the list shows what was
+    done at that position: your own start, for example.
     """
     return get(
         "/v1/instances",
@@ -155,8 +162,14 @@ def list_(
         status=status,
         outcome=outcome,
         definition=definition,
+        version=version,
         correlationId=correlation_id,
         waitingFor=waiting_for,
+        businessStatus=business_status,
+        parent=parent,
+        text=text,
+        olderThan=older_than,
+        youngerThan=younger_than,
         labels=None if labels is None else [f"{key}={value}" for key, value in labels.items()],
         limit=limit,
         cursor=cursor,

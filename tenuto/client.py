@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, Unpack
 
 import httpx
 
-from tenuto import calls, insight
+from tenuto import calls, insight, overviews
 from tenuto.errors import ServerUnreachableError
 from tenuto.exchange import Answer, Call, Pause, Script, exchange
 from tenuto.feed import Choice, Following, follow, follow_async
@@ -172,6 +172,15 @@ class Client:
     history_all = BlockingPages(calls.history)
     transitions = Blocking(calls.transitions)
     transitions_all = BlockingPages(calls.transitions)
+    count = Blocking(overviews.count)
+    queues = Blocking(overviews.queues)
+    alerts = Blocking(overviews.alerts)
+    alerts_all = BlockingPages(overviews.alerts)
+    waits = Blocking(overviews.waits)
+    waits_all = BlockingPages(overviews.waits)
+    deadlines = Blocking(overviews.deadlines)
+    deadlines_all = BlockingPages(overviews.deadlines)
+    statistics = Blocking(overviews.statistics)
     state = Blocking(calls.state)
     why = Blocking(insight.why)
     diff = Blocking(insight.diff)
@@ -271,6 +280,15 @@ class AsyncClient:
     history_all = AwaitedPages(calls.history)
     transitions = Awaited(calls.transitions)
     transitions_all = AwaitedPages(calls.transitions)
+    count = Awaited(overviews.count)
+    queues = Awaited(overviews.queues)
+    alerts = Awaited(overviews.alerts)
+    alerts_all = AwaitedPages(overviews.alerts)
+    waits = Awaited(overviews.waits)
+    waits_all = AwaitedPages(overviews.waits)
+    deadlines = Awaited(overviews.deadlines)
+    deadlines_all = AwaitedPages(overviews.deadlines)
+    statistics = Awaited(overviews.statistics)
     state = Awaited(calls.state)
     why = Awaited(insight.why)
     diff = Awaited(insight.diff)

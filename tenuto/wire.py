@@ -183,6 +183,81 @@ class WhyView(TypedDict, total=False):
     summary: str | None
     causes: list[dict[str, Any]]
     at: str
+class AlertView(TypedDict, total=False):
+    """What somebody should look at: the seven fields of the alert, and who has looked. `id` is `<instance>/<alert>`."""
+
+    id: str
+    severity: str
+    workflow: str
+    instanceId: str
+    step: str
+    error: ErrorView | None
+    retryCount: int | None
+    action: str
+    message: str
+    raisedAt: str
+    acknowledgedAt: str | None
+    acknowledgedBy: str | None
+    acknowledgedBecause: str | None
+
+
+class WaitView(TypedDict, total=False):
+    """What an instance waits for; `correlationKey` is what a signal finds it by."""
+
+    instanceId: str
+    execution: str
+    definition: str
+    step: str
+    waitingFor: str
+    signal: str | None
+    correlationKey: str | None
+    until: str | None
+    since: str
+
+
+class DeadlineView(TypedDict, total=False):
+    """What an instance has to reach by when; `void` when it has ended before."""
+
+    instanceId: str
+    name: str
+    definition: str
+    standing: str
+    setAt: str
+    dueAt: str
+    escalated: int
+    endedAt: str | None
+
+
+class QueueView(TypedDict, total=False):
+    """A queue now: `depth` may be taken, `running` are held; and how long what was taken had waited."""
+
+    queue: str
+    depth: int
+    oldestAt: str | None
+    running: int
+    sessions: int
+    pollers: int
+    taken: int
+    latencyP50Ms: int | None
+    latencyP99Ms: int | None
+
+
+class PoolView(TypedDict, total=False):
+    """A pool of workers, as the server is set up, and how many instances it should have now."""
+
+    name: str
+    queue: str
+    minInstances: int
+    maxInstances: int
+    scaleMetric: str
+    scaleThreshold: float
+    value: float
+    desiredInstances: int
+
+
+class QueueOverview(TypedDict):
+    queues: list[QueueView]
+    pools: list[PoolView]
 
 
 class SignalView(TypedDict, total=False):

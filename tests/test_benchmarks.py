@@ -12,8 +12,10 @@ from benchmarks import __main__ as program
 from benchmarks.bench import Bench
 from benchmarks.measures import MEASURES
 from benchmarks.meter import Reading
+from benchmarks.population import combinations
 from benchmarks.rows import Row, at_least, at_most, percentile, row, table, to_json
 from benchmarks.stage import ProcessEndedError, Running
+from projections.catalogue import PROJECTIONS
 
 TINY = 0.002
 CPU = ["cpu", "cpu.server", "cpu.workers", "cpu.postgres", "cpu.driver"]
@@ -21,6 +23,14 @@ REPORTED: dict[str, dict[str, str]] = {
     "micro": {f"micro.{name}": "µs/event" for name in ("decide", "owed", "encode", "decode", "fold")}
     | {"micro.condition": "µs"},
     "append": {f"append.batch_{events}": "commits/s" for events in (1, 10, 100, 1000)},
+    "projections": dict.fromkeys(
+        [
+            *(f"projections.{name}" for name in (*PROJECTIONS, "together", "apart")),
+            *(f"projections.rebuild.{name}" for name in PROJECTIONS),
+        ],
+        "events/s",
+    ),
+    "lists": {f"lists.{name.replace(' ', '_')}": "ms" for name in combinations(100)},
     "audit": dict.fromkeys(["audit.follow", "audit.verify", "audit.verify_live"], "events/s"),
     "growth": {f"growth.steps_{steps}": "steps/s" for steps in (500, 5000)}
     | {f"growth.cpu_{steps}": "ms/step" for steps in (500, 5000)},

@@ -270,3 +270,83 @@ WHAT_IF: dict[str, Any] = {
     "next": None,
 }
 REASON = {"reason": "the customer called", "actor": "ada"}
+QUEUE = {
+    "queue": "warehouse",
+    "depth": 12,
+    "oldestAt": AT,
+    "running": 4,
+    "sessions": 2,
+    "taken": 311,
+    "latencyP50Ms": 9,
+    "latencyP99Ms": 128,
+    "pollers": 0,
+}
+POOL = {
+    "name": "warehouse",
+    "queue": "warehouse",
+    "minInstances": 2,
+    "maxInstances": 20,
+    "scaleMetric": "queue_depth",
+    "scaleThreshold": 100.0,
+    "value": 12,
+    "desiredInstances": 2,
+}
+ALERT: dict[str, Any] = {
+    "id": f"{ID}/charge#1/failed",
+    "severity": "high",
+    "workflow": "order",
+    "instanceId": ID,
+    "step": "charge",
+    "error": {"type": "ServiceUnavailableError", "message": "try again"},
+    "retryCount": 5,
+    "action": "pause",
+    "message": "charge failed after 5 attempts: manual intervention may be required",
+    "raisedAt": AT,
+    "acknowledgedAt": None,
+    "acknowledgedBy": None,
+    "acknowledgedBecause": None,
+    "position": 4702,
+}
+WAIT = {
+    "instanceId": ID,
+    "execution": "approval#1",
+    "definition": "order",
+    "step": "approval",
+    "waitingFor": "signal",
+    "signal": "approval",
+    "correlationKey": "order-17",
+    "until": AT,
+    "since": AT,
+}
+DEADLINE: dict[str, Any] = {
+    "instanceId": ID,
+    "name": "delivered",
+    "definition": "order",
+    "standing": "open",
+    "setAt": AT,
+    "dueAt": AT,
+    "escalated": 80,
+    "endedAt": None,
+}
+STATISTICS: dict[str, Any] = {
+    "version": "1",
+    "started": 100,
+    "byStatus": {"completed": 97, "running": 3},
+    "byOutcome": {"succeeded": 95, "compensated": 2},
+    "duration": {"p50Ms": 431, "p90Ms": 1024, "p99Ms": 2896},
+    "steps": [
+        {
+            "step": "charge",
+            "scheduled": 100,
+            "completed": 98,
+            "failed": 1,
+            "retried": 4,
+            "compensated": 2,
+            "undoFailed": 0,
+            "failureRate": 0.01,
+            "retryRate": 0.04,
+            "compensationRate": 0.02,
+            "duration": {"p50Ms": 54, "p90Ms": 76, "p99Ms": 182},
+        }
+    ],
+}

@@ -10,9 +10,11 @@ from benchmarks.measures import (
     growth,
     insight,
     latency,
+    lists,
     memory,
     micro,
     overload,
+    projections,
     recovery,
     size,
     startup,
@@ -24,6 +26,7 @@ MEASURES: dict[str, Measure] = {
     "micro": micro.run,
     "append": append.run,
     "audit": audit.run,
+    "projections": projections.run,
     "growth": growth.run,
     "insight": insight.run,
     "throughput": throughput.run,
@@ -35,5 +38,6 @@ MEASURES: dict[str, Measure] = {
     "size": size.run,
     "overload": overload.run,
     "startup": startup.run,
+    "lists": lists.run,
 }
 """In the order in which they run."""

@@ -13,7 +13,7 @@ SAGAS = 1_000
 IN_FLIGHT = 64
 PARTS = {"append": "tenuto store", "projections": "tenuto projection"}
 """How the connections of each part are called."""
-NAMES = {"tenuto_0": "log", "tenuto_v1": "projections"}
+NAMES = {"tenuto_0": "log", "tenuto_projections": "projections"}
 
 
 def run(bench: Bench) -> Iterator[Row]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import pytest
 
 from api.app import create_app
 from api.serving import wired
+from api.settings import Pool
 from api.wiring import Wiring
 from notary.notary import Place
 from projections.runner import Runner
@@ -105,7 +106,9 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(database: str, schema: str, *, lease_seconds: float = 5.0) -> AsyncIterator[Server]:
+async def serving(
+    database: str, schema: str, *, lease_seconds: float = 5.0, pools: Mapping[str, Pool] | None = None
+) -> AsyncIterator[Server]:
     folder = Path(tempfile.mkdtemp(prefix="tenuto-audit-"))
     wiring = wired(
         database,
@@ -115,6 +118,8 @@ async def serving(database: str, schema: str, *, lease_seconds: float = 5.0) -> 
         views=f"{schema}_views",
         runs=Runner,
         place=Place(folder / "checkpoints", folder / "signing.key"),
+        published=f"{schema}_v1",
+        pools=pools,
     )
     async with wiring as parts:
         transport = httpx.ASGITransport(create_app(parts), raise_app_exceptions=False)

@@ -25,7 +25,9 @@ def text_of(
     status = wiring.runner.status()
     head = max((one.position + one.lag_events for one in status), default=0)
     families = [
-        _single("tenuto_database_up", "1 when the database has answered this very request.", queues is not None),
+        _single(
+            "tenuto_database_up", "1 when the database has answered this very request.", queues is not None
+        ),
         _single("tenuto_log_position", "The last position of the log that this server knows of.", head),
         _single(
             "tenuto_incidents",

@@ -25,8 +25,8 @@ from psycopg_pool import AsyncConnectionPool
 from api.app import create_app
 from api.heavy import Heavy
 from api.services import unknown_services
-from api.wiring import DEFAULT_NAMESPACE, Shard, Wiring
 from api.settings import Pool
+from api.wiring import DEFAULT_NAMESPACE, Shard, Wiring
 from connectors.http import HttpConnector
 from domain.definition.parse import read_definition
 from engine.clock import SystemClock

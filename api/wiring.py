@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from api.errors import InvalidParameterError, NotReadyError
 from api.heavy import Heavy
+from api.settings import Pool
 from domain.durations import parse_duration
 from engine.engine import Engine
 from engine.ports import Clock, Store
@@ -25,7 +26,6 @@ from feeds.webhooks import Webhooks
 from notary.errors import NoNotaryError
 from notary.notary import Notary
 from projections.audit_queries import AuditQueries
-from api.settings import Pool
 from projections.oversight import Oversight
 from projections.queries import Queries
 from projections.remote import RemoteRunner

@@ -82,6 +82,7 @@ class Audit:
     """See `Projection`."""
 
     name = "audit"
+    every_event = False
     wanted = frozenset(KINDS) & TOPICS.keys()
 
     def __init__(self, views: str, log: sql.Identifier) -> None:

@@ -1,7 +1,3 @@
--- name: position
--- Read before the rows, so that they are at least as new as the answer says.
-SELECT position FROM {views}.positions WHERE projection = %(projection)s
-
 -- name: audit
 -- Newest first, paged by position.
 SELECT position, namespace, kind, event, instance, definition, version, actor, reason, request_id, at, detail

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from projections.audit import Audit
 from projections.alerts import Alerts
+from projections.audit import Audit
 from projections.deadlines import Deadlines
 from projections.definition_statistics import DefinitionStatistics
 from projections.instances import Instances

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from tenuto.calls import _as_is, _get, _page, _part
+from tenuto.calls import as_is, get, page, part
 from tenuto.exchange import Call
 from tenuto.wire import AlertView, DeadlineView, Page, QueueOverview, WaitView
 
 
 def count(*, definition: str | None = None, min_position: int | None = None) -> Call[dict[str, int]]:
     """How many instances are in each status, from counters: quick, however many there are."""
-    return _get("/v1/instances/counts", _counts, definition=definition, minPosition=min_position)
+    return get("/v1/instances/counts", _counts, definition=definition, minPosition=min_position)
 
 
 def queues(*, window: str | None = None) -> Call[QueueOverview]:
     """What waits in every queue now, and how long what was taken in the `window` (5m) had waited. `pools` are those
     that the server is set up with, each with the number of instances that it should have.
     """
-    return _get("/v1/queues", _as_is, window=window)
+    return get("/v1/queues", as_is, window=window)
 
 
 def alerts(
@@ -32,9 +32,9 @@ def alerts(
     min_position: int | None = None,
 ) -> Call[Page[AlertView]]:
     """Alerts, newest first, one page; `state` is `open` or `acknowledged`."""
-    return _get(
+    return get(
         "/v1/alerts",
-        _page,
+        page,
         state=state,
         severity=severity,
         instance=instance,
@@ -56,9 +56,9 @@ def waits(
     min_position: int | None = None,
 ) -> Call[Page[WaitView]]:
     """What instances wait for, the longest first, one page."""
-    return _get(
+    return get(
         "/v1/waits",
-        _page,
+        page,
         waitingFor=waiting_for,
         signal=signal,
         instance=instance,
@@ -80,9 +80,9 @@ def deadlines(
     min_position: int | None = None,
 ) -> Call[Page[DeadlineView]]:
     """Deadlines, those due first first, one page; `standing` is `open`, `met` or `missed`."""
-    return _get(
+    return get(
         "/v1/deadlines",
-        _page,
+        page,
         standing=standing,
         dueWithin=due_within,
         instance=instance,
@@ -95,7 +95,7 @@ def deadlines(
 
 def statistics(definition: str, *, min_position: int | None = None) -> Call[dict[str, Any]]:
     """How a definition does, by version and step: counts, rates, percentiles of durations."""
-    return _get(f"/v1/definitions/{_part(definition)}/statistics", _as_is, minPosition=min_position)
+    return get(f"/v1/definitions/{part(definition)}/statistics", as_is, minPosition=min_position)
 
 
 def _counts(body: Any) -> dict[str, int]:

@@ -183,6 +183,8 @@ class WhyView(TypedDict, total=False):
     summary: str | None
     causes: list[dict[str, Any]]
     at: str
+
+
 class AlertView(TypedDict, total=False):
     """What somebody should look at: the seven fields of the alert, and who has looked. `id` is `<instance>/<alert>`."""
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from api.errors import InvalidParameterError
 from api.reading import state_of
 from api.routes import audit_examples as examples
-from api.routes.lists import MinPosition, Text, _fresh, _zoned
+from api.routes.lists import MinPosition, Text, fresh, zoned
 from api.routes.paging import DEFAULT_PAGE, Cursor, Limit
 from api.routing import Routes
 from api.wiring import namespace_of, notary_of, reply, wiring_of
@@ -58,8 +58,8 @@ async def list_audit_log(
     Every start, change of status, act of a person, signal, deploy and migration: who, when, why, and by which request;
     newest first.
     """
-    _zoned("after", after)
-    _zoned("before", before)
+    zoned("after", after)
+    zoned("before", before)
     filters = AuditFilters(
         namespace=namespace_of(request),
         instance=instance,
@@ -70,7 +70,7 @@ async def list_audit_log(
         at_after=after,
         at_before=before,
     )
-    await _fresh(request, Audit.name, min_position)
+    await fresh(request, Audit.name, min_position)
     page = await wiring_of(request).audit.entries(filters, limit=limit, cursor=cursor)
     return reply({"entries": page.items, "next": page.next, "position": page.position})
 

@@ -22,7 +22,7 @@ from tenuto.cli.command import (
     print_json,
     say,
 )
-from tenuto.cli.instances import All, _print_page
+from tenuto.cli.instances import All, print_page
 from tenuto.surroundings import DEFAULT_SERVER
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def log(
         "cursor": cursor,
     }
     call = calls.get("/v1/audit/log", calls.page, **asked)
-    _print_page("entries", call, server, every=every, as_json=as_json)
+    print_page("entries", call, server, every=every, as_json=as_json)
 
 
 @command("tenuto audit key > tenuto.key", name="key", of=audit)

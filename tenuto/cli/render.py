@@ -112,6 +112,7 @@ _COLUMNS: Mapping[str, Sequence[Column]] = {
         ("recorded", _field("recorded")),
         ("now", _field("now")),
         ("for example", lambda row: next((one["instance"] for one in row.get("examples", [])), None)),
+    ],
     "counts": [("status", _field("status")), ("instances", _field("instances"))],
     "queues": [
         ("queue", _field("queue")),

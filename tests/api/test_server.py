@@ -76,7 +76,9 @@ def own_database(database: str) -> Iterator[str]:
     """`database`, without what a server leaves in it: it uses the schemas of a server, not of a test."""
     yield database
     with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute("DROP SCHEMA IF EXISTS tenuto_0, tenuto_projections, tenuto_v1, tenuto_0_feeds, tenuto_0_notary CASCADE")
+        connection.execute(
+            "DROP SCHEMA IF EXISTS tenuto_0, tenuto_projections, tenuto_v1, tenuto_0_feeds, tenuto_0_notary CASCADE"
+        )
 
 
 def ask(url: str, body: Any = None) -> Any:

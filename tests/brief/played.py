@@ -35,6 +35,7 @@ from engine.ports import OwedRow
 from feeds.feed import Feed
 from feeds.webhooks import Webhooks
 from projections.audit_queries import AuditQueries
+from projections.oversight import Oversight
 from projections.queries import Queries
 from projections.runner import Runner
 from tests.engine.world import NOON, World
@@ -311,6 +312,7 @@ async def playing(
             heavy=cast(Heavy, None),
             feed=cast(Feed, None),
             webhooks=cast(Webhooks, None),
+            oversight=cast(Oversight, None),
         )
         transport = httpx.ASGITransport(create_app(wiring))
         async with httpx.AsyncClient(transport=transport, base_url="http://tenuto") as http:

@@ -16,7 +16,7 @@ from domain.events import CompensationStarted, DefinitionDeployed, Paused, StepR
 from projections.audit import ACTS, ALL_KINDS, KINDS
 from projections.audit_queries import AuditEntry, AuditFilters, AuditQueries
 from projections.follower import Follower
-from projections.queries import BadCursorError
+from projections.pages import BadCursorError
 from tests.projections.histories import NOON, Command, Log, after, command, happy, stuck
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/events.md").read_text()

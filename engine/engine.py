@@ -16,12 +16,15 @@ from msgspec import Struct
 from domain.calls import Connector
 from domain.codec import decode
 from domain.commands import Command, SendSignal, StartInstance
+from domain.definition.findings import Finding
 from domain.definition.parse import Deployable
 from domain.definition.program import Program
+from domain.definition.verification.children import verify_children
 from domain.errors import TenutoError, UnknownInstanceError
 from domain.evolve import evolve
 from domain.state import State
 from engine.cache import fold
+from engine.children import Children
 from engine.dispatcher import Dispatcher
 from engine.draft import ClientKey, Request
 from engine.errors import NoListenerError, SeveralListenersError
@@ -81,7 +84,8 @@ class Engine:
         )
         self._sessions = Sessions(store, clock, options.lease_seconds)
         self._workers = Workers(self._loop, store, self._sessions, tokens, clock, self._current)
-        self._upkeep = Upkeep(store, clock, self._loop, self._sessions, self._workers, tokens)
+        self._children = Children(store, clock, self._loop, self._registry)
+        self._upkeep = Upkeep(store, clock, self._loop, self._sessions, self._workers, tokens, self._children)
         self._dispatchers = [
             Dispatcher(kind, connector, clock, poll=self.poll, report=self.report)
             for kind, connector in connectors.items()
@@ -114,6 +118,7 @@ class Engine:
         """Begins to work: what was owed when the last engine stopped is found in the table. Recovery is no mode."""
         await self._sessions.give_grace()
         await self._upkeep.scan()
+        await self._children.scan()
         self._running = asyncio.create_task(self._loop.run())
         self._upkeep_task = asyncio.create_task(self._upkeep.run(self._beat))
         for dispatcher in self._dispatchers:
@@ -153,6 +158,10 @@ class Engine:
         self, namespace: str, deployable: Deployable, *, actor: str | None, request_id: str | None
     ) -> Deployed:
         return await self._registry.deploy(namespace, deployable, actor=actor, request_id=request_id)
+
+    async def findings_of_children(self, namespace: str, deployable: Deployable) -> list[Finding]:
+        """What is wrong with the definitions that it starts, as far as they are deployed."""
+        return verify_children(deployable, await self._registry.children_of(namespace, deployable))
 
     async def definitions(self, namespace: str) -> list[DefinitionInfo]:
         return await self._registry.newest_of_all(namespace)
@@ -322,8 +331,8 @@ class Engine:
             raise UnknownInstanceError(instance_id=instance_id)
         return state
 
-    def _ended(self, instance_id: str) -> None:
-        for event in self._ends.get(instance_id, ()):
+    def _ended(self, state: State) -> None:
+        for event in self._ends.get(state.id, ()):
             event.set()
 
     async def _beat(self) -> None:

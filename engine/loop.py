@@ -18,7 +18,7 @@ from itertools import islice
 from typing import TypeVar
 
 from domain.errors import TenutoError
-from domain.state import Running
+from domain.state import Running, State
 from engine.alarms import Alarms
 from engine.board import Board, Poller, Ready
 from engine.client_keys import ClientKeys
@@ -31,6 +31,7 @@ from engine.ports import (
     Clock,
     CommitUnknownError,
     DuplicateCommandError,
+    Key,
     OwedRow,
     Store,
     VersionConflictError,
@@ -51,7 +52,8 @@ Said = TypeVar("Said")
 
 
 class Loop:
-    """`on_commit` hears of the last position of each commit, `on_end` of each instance that has ended, and
+    """`on_commit` hears of the last position of each commit, `on_end` of each instance that has ended, and of what
+    happens to it then; `on_owed_child` of the execution of each child workflow that is owed something, and
     `on_undelivered` of the token of each lease that may stand in the log while no worker has heard of it."""
 
     def __init__(
@@ -61,7 +63,8 @@ class Loop:
         self.alarms = Alarms()
         self.decider = Decider(store, clock, registry)
         self.on_commit: list[Callable[[int], None]] = []
-        self.on_end: list[Callable[[str], None]] = []
+        self.on_end: list[Callable[[State], None]] = []
+        self.on_owed_child: list[Callable[[Key], None]] = []
         self.on_undelivered: list[Callable[[str], None]] = []
         self._store = store
         self._clock = clock
@@ -305,15 +308,17 @@ class Loop:
                 else:
                     entry.rows[key] = row
                     self.look_after(row)
+                    if row.kind == "child":
+                        _tell(self.on_owed_child, (stream, key))
             entry.committed = entry.state.version
             if entry.state.ended:
                 self.decider.cache.drop([stream])
-                ended.append(stream)
+                ended.append(entry.state)
         self.decider.cache.drop(stream for stream, entry in draft.entries.items() if not entry.committed)
         position = positions[-1] if positions else None
         self._answer_all(draft, position)
-        for stream in ended:
-            _tell(self.on_end, stream)
+        for state in ended:
+            _tell(self.on_end, state)
         if changes:
             _tell(self.on_commit, position or 0)
 

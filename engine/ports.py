@@ -29,9 +29,10 @@ class Recorded(Struct, frozen=True):
 
 
 class OwedRow(Struct, frozen=True, kw_only=True):
-    """One row of the `owed` table. `kind` is `invoke`, `await`, `listen` or `wake` (see domain/owed.py).
+    """One row of the `owed` table. `kind` is `invoke`, `await`, `child`, `listen` or `wake` (see domain/owed.py).
 
-    `priority` sorts ascending (0 is most urgent). `session` holds the lease of an `await`.
+    `priority` sorts ascending (0 is most urgent). `session` holds the lease of an `await`; the `token` of a `child` is
+    the child's instance id.
     """
 
     namespace: str
@@ -153,6 +154,11 @@ class Store(Protocol):
 
     async def owed_under(self, sessions: Sequence[str]) -> list[OwedRow]:
         """`await` rows whose lease these sessions hold."""
+        ...
+
+    async def children(self, limit: int, after: Key | None = None) -> list[OwedRow]:
+        """`child` rows with which something may be due, in key order after `after`: undos, and those whose child owes
+        nothing (it was not started, has ended, or waits for a person)."""
         ...
 
     async def replace_owed(self, instance: str, rows: Sequence[OwedRow], *, version: int) -> bool:

@@ -15,6 +15,7 @@ from domain.commands import FireTimer
 from domain.errors import TenutoError
 from domain.state import Running
 from engine.alarms import HORIZON
+from engine.children import Children
 from engine.draft import Request
 from engine.errors import NOT_NOW, ForgedTokenError
 from engine.handout import loses_lease
@@ -41,7 +42,14 @@ BREATH_SECONDS = 0.01
 
 class Upkeep:
     def __init__(
-        self, store: Store, clock: Clock, loop: Loop, sessions: Sessions, workers: Workers, tokens: Tokens
+        self,
+        store: Store,
+        clock: Clock,
+        loop: Loop,
+        sessions: Sessions,
+        workers: Workers,
+        tokens: Tokens,
+        children: Children,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -49,6 +57,7 @@ class Upkeep:
         self._sessions = sessions
         self._workers = workers
         self._tokens = tokens
+        self._children = children
 
     async def run(self, beat: Callable[[], Awaitable[None]]) -> None:
         """All of it, until cancelled. A fault of one round is logged, and the next round comes."""
@@ -60,6 +69,8 @@ class Upkeep:
             group.create_task(self._every(SEARCH_SECONDS, self.search))
             group.create_task(self._every(SCAN_SECONDS, self.scan))
             group.create_task(self._every(0.0, self._fire_timers))
+            group.create_task(self._every(SCAN_SECONDS, self._children.scan))
+            group.create_task(self._every(0.0, self._children.attend))
 
     async def scan(self) -> None:
         """Everything in the table that is due, or will be soon."""

@@ -34,6 +34,7 @@ class StartInstance(Command, frozen=True):
     priority: str | None = None
     start_at: datetime | None = None
     parent: Parent | None = None
+    timeout_at: datetime | None = None  # Of the parent's step: it never outlasts that.
     idempotency_key: str | None = None
 
 
@@ -105,7 +106,9 @@ class CancelInstance(Command, frozen=True):
 
 
 class UndoInstance(Command, frozen=True):
-    """Compensate everything that was done, then end."""
+    """Compensate everything that was done, then end. Only by its parent can that be asked of one that has ended."""
+
+    by_parent: bool = False
 
 
 class TerminateInstance(Command, frozen=True):

@@ -21,6 +21,8 @@ MAX_INTEGER: Final = 2**63 - 1
 # Definitions.
 MAX_DEFINITION_BYTES: Final = 1024 * KIB
 MAX_DURATION_MS: Final = 3650 * 24 * 60 * 60 * 1000
+# A child of a child of a child: the instances above it.
+MAX_CHILD_DEPTH: Final = 100
 # Of one map. They all begin in one command unless `maxConcurrency` says otherwise.
 MAX_ITEMS: Final = 10_000
 

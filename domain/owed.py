@@ -54,6 +54,16 @@ class Await(Struct, frozen=True, kw_only=True):
     timer_at: datetime | None = None
 
 
+class Attend(Struct, frozen=True, kw_only=True):
+    """A child workflow, the instance `child`, has to be started or waited for; or, for an undo, called back."""
+
+    key: str
+    attempt: int
+    action: str
+    child: str
+    timer_at: None = None  # Its time is the child's own affair.
+
+
 class Listen(Struct, frozen=True, kw_only=True):
     """A signal may come, by instance or by correlation key; look again at `timer_at`.
 
@@ -73,7 +83,7 @@ class Wake(Struct, frozen=True, kw_only=True):
     timer_at: datetime
 
 
-Effect = Invoke | Await | Listen | Wake
+Effect = Invoke | Await | Attend | Listen | Wake
 
 
 def owed(state: State, keys: Iterable[str] | None = None) -> dict[str, Effect]:
@@ -133,6 +143,11 @@ def _of_deadline(state: State, key: str) -> Effect | None:
 
 def _of_execution(state: State, key: str, execution: Execution) -> Effect | None:
     match execution:
+        case Queued(work=work) if work.order is not None:
+            held = state.paused and not state.ended
+            return None if held else Wake(key=key, timer_at=execution.due_at)
+        case Running(work=work) if work.order is not None:
+            return Attend(key=key, attempt=execution.attempt, action=work.action, child=execution.token)
         case Queued(work=work, timeouts=limits):
             gives_up_at = _earliest(limits.schedule_to_start_at, limits.schedule_to_close_at)
             if state.paused and not state.ended:

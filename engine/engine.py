@@ -18,13 +18,16 @@ from msgspec import Struct
 from domain.calls import Connector
 from domain.codec import decode
 from domain.commands import Command, SendSignal, StartInstance
+from domain.definition.findings import Finding
 from domain.definition.parse import Deployable
 from domain.definition.program import Program
+from domain.definition.verification.children import verify_children
 from domain.errors import TenutoError, UnknownInstanceError
 from domain.evolve import evolve
 from domain.state import State
 from domain.why import Facts
 from engine.cache import fold
+from engine.children import Children
 from engine.dispatcher import Dispatcher
 from engine.draft import ClientKey, Request
 from engine.errors import NoListenerError, SeveralListenersError
@@ -89,7 +92,8 @@ class Engine:
         self._workers = Workers(self._loop, store, self._sessions, tokens, clock, self._current)
         self._witness = Witness(self._loop, self._sessions, self._workers, clock)
         self.keeper = Keeper(store, clock, act=self.act, by_key=self.signal_by_key, knows=self._knows)
-        self._loop.on_listen.append(self.keeper.listens)
+        self._loop.hooks.owed["listen"].append(self.keeper.listens)
+        self._children = Children(store, clock, self._loop, self._registry)
         self._upkeep = Upkeep(
             store,
             clock,
@@ -98,6 +102,7 @@ class Engine:
             workers=self._workers,
             tokens=tokens,
             keeper=self.keeper,
+            children=self._children,
         )
         self._dispatchers = [
             Dispatcher(kind, connector, clock, poll=self.poll, report=self.report)
@@ -129,6 +134,7 @@ class Engine:
         """Begins to work: what was owed when the last engine stopped is found in the table. Recovery is no mode."""
         await self._sessions.give_grace()
         await self._upkeep.scan()
+        await self._children.scan()
         self._running = asyncio.create_task(self._loop.run())
         self._upkeep_task = asyncio.create_task(self._upkeep.run(self._beat))
         for dispatcher in self._dispatchers:
@@ -155,7 +161,7 @@ class Engine:
 
     def on_commit(self, callback: Callable[[int], None]) -> None:
         """Called after each commit with its last position (0 when it is not known): a hint for who follows the log."""
-        self._loop.on_commit.append(callback)
+        self._loop.hooks.commit.append(callback)
 
     @property
     def incidents(self) -> list[str]:
@@ -172,6 +178,10 @@ class Engine:
         self, namespace: str, deployable: Deployable, *, actor: str | None, request_id: str | None
     ) -> Deployed:
         return await self._registry.deploy(namespace, deployable, actor=actor, request_id=request_id)
+
+    async def findings_of_children(self, namespace: str, deployable: Deployable) -> list[Finding]:
+        """What is wrong with the definitions that it starts, as far as they are deployed."""
+        return verify_children(deployable, await self._registry.children_of(namespace, deployable))
 
     async def definitions(self, namespace: str) -> list[DefinitionInfo]:
         return await self._registry.newest_of_all(namespace)

@@ -12,8 +12,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from itertools import islice
 from typing import TypeVar
 
@@ -26,6 +26,7 @@ from engine.deciding import Decider
 from engine.draft import Changes, Decided, Draft, Request
 from engine.errors import NOT_NOW, OverloadedError, StoppedError
 from engine.handout import claims, task_of
+from engine.hooks import Hooks, tell
 from engine.messages import Answer, Poll, Task
 from engine.onlookers import Onlookers
 from engine.ports import (
@@ -53,8 +54,7 @@ Said = TypeVar("Said")
 
 
 class Loop:
-    """`on_commit` hears of the last position of each commit, `on_end` of each instance that has ended, `on_listen` of
-    rows that listen, and `on_undelivered` of tokens that may stand in the log while no worker has heard of them."""
+    """`hooks` tell of what is stored; `onlookers` keep what is stored of the instances that somebody waits for."""
 
     def __init__(
         self, store: Store, clock: Clock, registry: Registry, tokens: Tokens, *, lease: timedelta
@@ -64,10 +64,7 @@ class Loop:
         self.decider = Decider(store, clock, registry)
         self.onlookers = Onlookers()
         self.pressure = Pressure()
-        self.on_commit: list[Callable[[int], None]] = []
-        self.on_end: list[Callable[[str], None]] = []
-        self.on_listen: list[Callable[[OwedRow], None]] = []
-        self.on_undelivered: list[Callable[[str], None]] = []
+        self.hooks = Hooks()
         self._store = store
         self._clock = clock
         self._tokens = tokens
@@ -117,9 +114,8 @@ class Loop:
         """Remembers what the row says will be due: a task at once on the board, the rest as alarms."""
         now = self._clock.now()
         self.alarms.arm(row, now)
-        if row.kind == "listen":
-            _tell(self.on_listen, row)
-        if _is_ready(row, now):
+        tell(self.hooks.owed[row.kind], row)
+        if row.is_ready(now):
             self.board.add(row)
             self._wake.set()
 
@@ -231,7 +227,7 @@ class Loop:
         """What this very batch makes ready goes to workers that wait for it, in the same commit."""
         now = self._clock.now()
         rows = [row for changed in changes.values() for row in changed.values() if row is not None]
-        for row in sorted((row for row in rows if _is_ready(row, now)), key=_urgency):
+        for row in sorted((row for row in rows if row.is_ready(now)), key=OwedRow.urgency):
             poller = self.board.waiter_for(row.queue or "")
             if poller is not None:
                 await self.decider.decide(draft, self._claim(poller, row.instance, row.key, row.attempt))
@@ -317,16 +313,16 @@ class Loop:
             entry.committed = entry.state.version
             if entry.state.ended:
                 self.decider.cache.drop([stream])
-                ended.append(stream)
+                ended.append(entry.state)
         self.decider.cache.drop(stream for stream, entry in draft.entries.items() if not entry.committed)
         position = positions[-1] if positions else None
         self._answer_all(draft, position)
         self.onlookers.saw(draft.decided)
-        for stream in ended:
-            self.onlookers.saw_end(stream)
-            _tell(self.on_end, stream)
+        for state in ended:
+            self.onlookers.saw_end(state.id)
+            tell(self.hooks.end, state)
         if changes:
-            _tell(self.on_commit, position or 0)
+            tell(self.hooks.commit, position or 0)
 
     async def _save_snapshots(self, draft: Draft) -> None:
         if snapshots := [made for entry in draft.entries.values() if (made := entry.snapshot())]:
@@ -387,22 +383,5 @@ class Loop:
                 request.refuse(error)
                 continue
             if isinstance(error, CommitUnknownError) and request.token is not None:
-                _tell(self.on_undelivered, request.token)
+                tell(self.hooks.undelivered, request.token)
             self._release(request, again=True)
-
-
-def _is_ready(row: OwedRow, now: datetime) -> bool:
-    return row.kind == "invoke" and row.due_at is not None and row.due_at <= now
-
-
-def _urgency(row: OwedRow) -> tuple[int, datetime | None]:
-    return row.priority, row.due_at
-
-
-def _tell(listeners: Iterable[Callable[[Said], None]], what: Said) -> None:
-    """A listener's fault is its own: what it listens to has happened."""
-    for listener in listeners:
-        try:
-            listener(what)
-        except Exception:
-            log.exception("%r failed", listener)

@@ -14,6 +14,7 @@ import msgspec
 from domain.codec import decode, encode
 from domain.definition.parse import Deployable, load_program
 from domain.definition.program import Program
+from domain.definition.verification.children import Child, Known, children_in
 from domain.errors import UnknownDefinitionError, VersionTakenError
 from domain.events import DefinitionDeployed
 from engine.messages import DefinitionInfo, Deployed
@@ -73,6 +74,22 @@ class Registry:
         if found:
             self._streams[stream] = (self._clock.monotonic(), found)
         return found
+
+    async def children_of(self, namespace: str, deployable: Deployable) -> Known:
+        """What its children start, and theirs, by definition and version."""
+        known: dict[Child, list[Child] | None] = {}
+        pending = children_in(deployable.tree)
+        while pending:
+            child = pending.pop()
+            if child not in known:
+                try:
+                    info = await self.info(namespace, child.name, child.version)
+                except UnknownDefinitionError:
+                    known[child] = None
+                else:
+                    known[child] = children_in(info.document)
+                    pending += children_in(info.document)
+        return known
 
     async def newest_of_all(self, namespace: str) -> list[DefinitionInfo]:
         """The newest version of every name, by name."""

@@ -15,6 +15,7 @@ from domain.commands import FireTimer
 from domain.errors import TenutoError
 from domain.state import Running
 from engine.alarms import HORIZON
+from engine.children import Children
 from engine.draft import Request
 from engine.errors import NOT_NOW, ForgedTokenError
 from engine.handout import loses_lease
@@ -53,6 +54,7 @@ class Upkeep:
         workers: Workers,
         tokens: Tokens,
         keeper: Keeper,
+        children: Children,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -61,6 +63,7 @@ class Upkeep:
         self._workers = workers
         self._tokens = tokens
         self._keeper = keeper
+        self._children = children
 
     async def run(self, beat: Callable[[], Awaitable[None]]) -> None:
         """All of it, until cancelled. A fault of one round is logged, and the next round comes."""
@@ -74,6 +77,8 @@ class Upkeep:
             group.create_task(self._every(SWEEP_SECONDS, self._keeper.sweep))
             group.create_task(self._every(0.0, self._keeper.attend))
             group.create_task(self._every(0.0, self._fire_timers))
+            group.create_task(self._every(SCAN_SECONDS, self._children.scan))
+            group.create_task(self._every(0.0, self._children.attend))
 
     async def scan(self) -> None:
         """Everything in the table that is due, or will be soon."""

@@ -51,7 +51,7 @@ class Workers:
         self.started_at = clock.now()
         self.polls: OrderedDict[str, datetime] = OrderedDict()  # Last poll, by queue or prefix.
         self._pulses: OrderedDict[str, datetime] = OrderedDict()  # Last bare heartbeat, by token.
-        loop.on_undelivered.append(self.undelivered.add)
+        loop.hooks.undelivered.append(self.undelivered.add)
 
     # Poll ------------------------------------------------------------------------
 

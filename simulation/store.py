@@ -185,6 +185,9 @@ class Connection:
     async def owed_under(self, sessions: Sequence[str]) -> list[OwedRow]:
         return await self._ask(lambda: self._memory.owed_under(sessions))
 
+    async def children(self, limit: int, after: Key | None = None) -> list[OwedRow]:
+        return await self._ask(lambda: self._memory.children(limit, after))
+
     async def replace_owed(self, instance: str, rows: Sequence[OwedRow], *, version: int) -> bool:
         return await self._ask(lambda: self._memory.replace_owed(instance, rows, version=version))
 

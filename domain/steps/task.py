@@ -122,7 +122,11 @@ class Task(Step):
             self._cannot_be_asked(turn, execution, number, error, undoes)
             return False
         turn.emit(event)
+        self.scheduled(turn, execution)
         return True
+
+    def scheduled(self, turn: Turn, execution: str) -> None:
+        """An attempt is scheduled: a worker will begin it."""
 
     def attempt(
         self,

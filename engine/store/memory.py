@@ -12,6 +12,7 @@ from itertools import islice
 
 from msgspec.structs import replace
 
+from domain.paths import UNDO
 from domain.state import STATE_VERSION
 from engine.ports import (
     Batch,
@@ -156,6 +157,15 @@ class MemoryStore:
     async def owed_under(self, sessions: Sequence[str]) -> list[OwedRow]:
         refuse_unstorable(sessions)
         return [row for row in self._rows() if row.kind == "await" and row.session in sessions]
+
+    async def children(self, limit: int, after: Key | None = None) -> list[OwedRow]:
+        busy = {instance for instance, _ in self._owed}
+        found = (
+            row
+            for row in self._rows()
+            if row.kind == "child" and (row.token not in busy or row.key.endswith(UNDO))
+        )
+        return list(islice((row for row in found if _key(row) > (after or ("", ""))), limit))
 
     async def listeners(self, namespace: str, correlation_key: str, signal: str) -> list[str]:
         refuse_unstorable([namespace, correlation_key, signal])

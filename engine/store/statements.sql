@@ -127,6 +127,14 @@ SELECT * FROM owed WHERE instance = ANY (%(instances)b::text[]) ORDER BY instanc
 -- The leases of some sessions, to be given back or given up.
 SELECT * FROM owed WHERE kind = 'await' AND session = ANY (%(sessions)b::text[]) ORDER BY instance, key
 
+-- name: children
+-- A child that has something to do is left alone: there may be many, and they run for months.
+SELECT * FROM owed
+WHERE kind = 'child' AND (instance, key) > (%(instance)b::text, %(key)b::text)
+    AND (key LIKE '%%/undo' OR NOT EXISTS (SELECT FROM owed AS child WHERE child.instance = owed.token))
+ORDER BY instance, key
+LIMIT %(limit)b::bigint
+
 -- name: listeners
 -- A correlation key is one namespace's own. A row without a signal listens for any.
 SELECT DISTINCT instance FROM owed

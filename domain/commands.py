@@ -132,6 +132,12 @@ class SkipStep(Command, frozen=True):
     execution: str
 
 
+class FailStuckStep(Command, frozen=True):
+    """Let a step that waits for an operator fail for good."""
+
+    execution: str
+
+
 class ResolveStep(Command, frozen=True):
     """Go on with `output` as the step's result."""
 

@@ -334,6 +334,12 @@ class StepSkipped(Event):
     execution: str
 
 
+class StepGivenUp(Event):
+    """A step that waited for an operator has failed for good."""
+
+    execution: str
+
+
 class StepResolved(Event):
     execution: str
     output: Json = None

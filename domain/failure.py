@@ -129,9 +129,19 @@ def failed_for_good(
             _alert_exhausted(turn, step, execution, error, retry_count, do)
     elif do == "fail":
         turn.end("failed", "failed", error.message, error=error)
-    elif do is None and (scope := scope_of(execution)):
-        turn.scope_step(scope).block_failed(turn, scope, index_of(execution) or step.block, error)
+    elif do is None:
+        given_up(turn, step, execution, error)
     elif do == "compensate" or rules.on_failure == "compensate":
+        fail_instance(turn, error)
+    else:
+        turn.end("failed", "failed", error.message, error=error)
+
+
+def given_up(turn: Turn, step: Step, execution: str, error: StepError) -> None:
+    """Nothing is said for this step (any more): its block has failed, or, outside scopes, the definition's rule."""
+    if scope := scope_of(execution):
+        turn.scope_step(scope).block_failed(turn, scope, index_of(execution) or step.block, error)
+    elif step.rules.on_failure == "compensate":
         fail_instance(turn, error)
     else:
         turn.end("failed", "failed", error.message, error=error)

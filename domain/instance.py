@@ -116,6 +116,7 @@ HANDLERS: dict[type[Command], Callable[[Turn, Any], None]] = {
     commands.ResumeInstance: acts.resume_instance,
     commands.RetryStep: acts.retry_step,
     commands.SkipStep: acts.skip_step,
+    commands.FailStuckStep: acts.fail_stuck_step,
     commands.ResolveStep: acts.resolve_step,
     commands.ChangeData: acts.change_data,
     commands.AcknowledgeAlert: acts.acknowledge_alert,

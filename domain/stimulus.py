@@ -144,6 +144,7 @@ STIMULI: dict[type[e.Event], Callable[[Any, State], Asked]] = {
     e.Resumed: _act(c.ResumeInstance),
     e.StepRetried: _act(c.RetryStep, "execution"),
     e.StepSkipped: _act(c.SkipStep, "execution"),
+    e.StepGivenUp: _act(c.FailStuckStep, "execution"),
     e.CompensationGivenUp: _act(c.SkipStep, "execution"),
     e.StepResolved: _act(c.ResolveStep, "execution", "output"),
     e.DataChanged: _act(c.ChangeData, "data"),

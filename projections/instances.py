@@ -190,6 +190,7 @@ APPLIERS: dict[type[e.Event], Callable[[Row, Happened, Any], None]] = {
     e.StepCompleted: _closed,
     e.StepCancelled: _closed,
     e.StepSkipped: _closed,
+    e.StepGivenUp: _closed,
     e.StepResolved: _closed,
     e.WaitStarted: _wait_started,
     e.WaitEnded: _closed,

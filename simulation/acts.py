@@ -76,6 +76,8 @@ def help_on(kind: str, execution: str, actor: str) -> Act:
             return c.RetryStep(**fields, execution=execution)
         if kind == "skip":
             return c.SkipStep(**fields, execution=execution)
+        if kind == "fail":
+            return c.FailStuckStep(**fields, execution=execution)
         return c.ResolveStep(**fields, execution=execution, output={"flag": 0})
 
     return make

@@ -263,7 +263,7 @@ class Operator:
             if isinstance(open, Stuck):
                 key = f"{state.id}/{execution}"
                 rounds = self._rounds[key] = self._rounds.get(key, 0) + 1
-                kind = random.choice(("retry", "retry", "skip", "resolve")) if rounds < 4 else "skip"
+                kind = random.choice(("retry", "retry", "skip", "resolve", "fail")) if rounds < 4 else "skip"
                 await self._client.act(state.id, acts.help_on(kind, execution, name), kind)
             elif isinstance(open, Waiting) and open.signal is not None and not state.ended:
                 self._signals += 1

@@ -24,6 +24,7 @@ from domain.commands import (
     CancelInstance,
     ChangeData,
     Command,
+    FailStuckStep,
     PauseInstance,
     ResolveStep,
     ResumeInstance,
@@ -130,12 +131,10 @@ async def give_up_undo(request: Request, instance_id: str) -> Response:
 async def fail_step(request: Request, instance_id: str) -> Response:
     """Let a step that waits for a person fail for good.
 
-    The instance ends at once, as `terminate` ends it: failed, and nothing is undone. To undo, `compensate`.
+    What follows is what follows any failure for good: its block has failed, or what was done is undone, unless the
+    definition says `onFailure: fail`. To end at once and undo nothing, `terminate`.
     """
-    body, _ = await bodies.read(request, StepActBody)
-    state = await state_of(request, instance_id)
-    _stuck(state, body, undo=False)
-    return await _do(request, state, body, lambda envelope: TerminateInstance(**envelope))
+    return await _on_step(request, instance_id, FailStuckStep, undo=False)
 
 
 @_act("resolve", body=ResolveBody, example=STEP_EXAMPLE | {"output": {"trackingNumber": "T-1"}})
@@ -199,7 +198,7 @@ async def _plainly(request: Request, instance_id: str, kind: type[Command]) -> R
 
 
 async def _on_step(
-    request: Request, instance_id: str, kind: type[RetryStep | SkipStep], *, undo: bool | None
+    request: Request, instance_id: str, kind: type[RetryStep | SkipStep | FailStuckStep], *, undo: bool | None
 ) -> Response:
     body, _ = await bodies.read(request, StepActBody)
     state = await state_of(request, instance_id)

@@ -23,6 +23,7 @@ from domain.events import (
     StepCancelled,
     StepCompleted,
     StepFailed,
+    StepGivenUp,
     StepResolved,
     StepScheduled,
     StepSkipped,
@@ -177,7 +178,7 @@ class Undone:
                     self.expected.insert(0, event.execution)
                 elif event.execution in self.open:
                     self.late.add(event.execution)
-            case StepFailed(retry_at=None) | StepCancelled() | StepSkipped():
+            case StepFailed(retry_at=None) | StepCancelled() | StepSkipped() | StepGivenUp():
                 self.open.discard(event.execution)
                 if event.execution in self.late:
                     self._succeeded(event.execution)

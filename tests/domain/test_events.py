@@ -162,6 +162,7 @@ EVENTS: list[e.Event] = [
     e.Resumed(**BY),
     e.StepRetried(**BY, execution="ship#1"),
     e.StepSkipped(**BY, execution="ship#1"),
+    e.StepGivenUp(**BY, execution="ship#1"),
     e.StepResolved(
         **BY, execution="ship#1", output={"shipmentId": "s1"}, data={"shipping": {"shipmentId": "s1"}}
     ),

@@ -145,6 +145,7 @@ class RandomRun(Run):
             if isinstance(open, Stuck) or number % 6 == 0:
                 yield c.RetryStep, {"execution": execution, "actor": "ann"}
                 yield c.SkipStep, {"execution": execution, "actor": "ann"}
+                yield c.FailStuckStep, {"execution": execution, "actor": "ann"}
                 yield c.ResolveStep, {"execution": execution, "output": {"flag": 1}, "actor": "ann"}
         yield c.ResumeInstance, {"actor": "ann"}
         yield from [(c.ChangeData, {"data": {"flag": number % 2, "missing": 1}})]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from domain import acted
+from domain import acted, moved
 from domain import events as e
 from domain.digest import digest
 from domain.errors import CorruptHistoryError
@@ -106,6 +106,7 @@ def _step_scheduled(state: State, event: e.StepScheduled) -> None:
         work = attempted(before).work
         if event.input is not None:
             work.input = event.input  # An operator has changed the data it is made of.
+        work.action, work.queue = event.action, event.queue  # Others, once it has been migrated.
     if not isinstance(before, Queued | Running):
         state.active += 1
     assert state.now is not None
@@ -359,6 +360,8 @@ APPLIERS: dict[type[e.Event], Callable[[State, Any], None]] = {
     e.StepGivenUp: acted.step_given_up,
     e.StepResolved: acted.step_resolved,
     e.DataChanged: acted.data_changed,
+    e.Migrated: moved.migrated,
+    e.Forked: moved.forked,
     e.DefinitionDeployed: _nothing,
 }
 """Every event there is; a test holds it complete."""

@@ -61,6 +61,7 @@ def work_opened(state: State, event: StepScheduled) -> Work:
         input=event.input,
         compensate_with=event.compensate_with,
         undoes=event.undoes,
+        owner=None if event.undoes is None else state.undo[event.undoes].owner,
     )
     around = None if event.compensate_with is None else next(blocks_of(event.execution), None)
     if around is not None:
@@ -113,6 +114,7 @@ def completed(state: State, execution: str, work: Work | None, output: Json) -> 
             output=output,
             item=work.item,
             index=work.index,
+            owner=work.owner,
         )
 
 

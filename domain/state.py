@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from msgspec import Struct, field
 
 from domain.calls import StepError
-from domain.events import Escalation, Json, Outcome, Parent, Status, Timeouts
+from domain.events import Escalation, Json, Origin, Outcome, Parent, Status, Timeouts
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 """Of the shape below. A snapshot of another version is discarded."""
 
 
@@ -41,6 +41,7 @@ class Work(Struct, rename="camel", omit_defaults=True, kw_only=True):
     late_success: LateSuccess | None = None
     item: Json = None  # Of the map's block that it runs in, for its undo.
     index: int | None = None
+    owner: str | None = None  # The instance under whose key it is known, when a fork has inherited it.
 
 
 class Queued(Struct, tag="queued", rename="camel", omit_defaults=True, kw_only=True):
@@ -145,6 +146,7 @@ class Undoable(Struct, rename="camel", omit_defaults=True, kw_only=True, frozen=
     output: Json = None
     item: Json = None
     index: int | None = None
+    owner: str | None = None
     tried: int = 0  # Attempts of its undo that a person gave up on: another rollback counts on from there.
 
 
@@ -191,6 +193,7 @@ class State(Struct, rename="camel", omit_defaults=True, kw_only=True):
     labels: dict[str, str] = field(default_factory=dict)
     priority: str = "normal"
     parent: Parent | None = None
+    origin: Origin | None = None  # Of a fork.
 
     status: Status = "pending"
     paused: bool = False

@@ -168,6 +168,22 @@ EVENTS: list[e.Event] = [
     ),
     e.DataChanged(**BY, data={"shippingAddress": {"city": "Bonn"}}),
     e.CompensationGivenUp(**BY, execution="ship#1/undo"),
+    e.Migrated(
+        **BY,
+        from_version="1",
+        to_version="2",
+        to_hash="1f",
+        positions={"charge#1": "pay"},
+        undos={"reserve#1": "free"},
+        steps={"charge": "pay"},
+    ),
+    e.Forked(
+        **BY,
+        origin=e.Origin(instance_id="0-1", version=7),
+        delay_ms=90_000,
+        input={"orderId": "o2"},
+        data={"shippingAddress": {"city": "Bonn"}},
+    ),
     e.DefinitionDeployed(
         **BY,
         namespace="default",

@@ -18,6 +18,8 @@ from api.problems import faults_of
 from domain.calls import StepError
 from domain.durations import parse_duration
 from domain.errors import LimitExceededError
+from domain.events import Outcome, Status
+from domain.executions import WaitingFor
 from domain.jsonvalues import check_json, read_json
 from domain.limits import MAX_BODY_BYTES, MAX_PAYLOAD_BYTES
 from engine.messages import BeatReport, TaskResult
@@ -28,6 +30,10 @@ MAX_TASKS = 1_000
 MAX_RESULTS = 1_000
 """Results, or beats, in one request."""
 MAX_QUEUES = 100
+MAX_MAPPED = 1_000
+"""Steps that one migration maps."""
+MAX_BATCH = 1_000
+"""Instances that one request acts on."""
 SURELY_SMALL = MAX_PAYLOAD_BYTES // 2
 """A body of so many bytes holds no payload beyond its limit, however its numbers and escapes are written."""
 
@@ -84,6 +90,72 @@ class DataBody(ActBody, kw_only=True):
     """`data` is merged into the instance's data."""
 
     data: dict[str, Json]
+
+
+class MappingBody(Strict, kw_only=True, frozen=True):
+    """`steps`: the id of a step → the one that it has in the other version; those left out stay as they are."""
+
+    steps: Annotated[dict[Id, Id], Meta(max_length=MAX_MAPPED)] = {}
+
+
+class MigrateBody(ActBody, kw_only=True):
+    """`toVersion` left out is the newest."""
+
+    to_version: Name | None = None
+    mapping: MappingBody = MappingBody()
+
+
+class ForkBody(ActBody, kw_only=True):
+    """From where, and what is to be different: `input` in place of the old one, `data` merged into what there was."""
+
+    from_version: Annotated[int, Meta(ge=1, le=2**53)] | None = None
+    from_execution: Id | None = None
+    input: Json | UnsetType = UNSET
+    data: dict[str, Json] | None = None
+
+
+class FilterBody(Strict, kw_only=True):
+    """The filters of the list of instances: all that are given must hold."""
+
+    status: list[Status] = []
+    outcome: list[Outcome] = []
+    definition: Id | None = None
+    version: Id | None = None
+    correlation_id: Id | None = None
+    parent: Id | None = None
+    waiting_for: list[WaitingFor] = []
+    labels: Annotated[dict[Name, Id], Meta(max_length=MAX_LABELS)] = {}
+    paused: bool | None = None
+    created_after: Time | None = None
+    created_before: Time | None = None
+    older_than: str | None = None
+
+
+class PageBody(ActBody, kw_only=True):
+    """Of what is done a page at a time."""
+
+    limit: Annotated[int, Meta(ge=1, le=MAX_BATCH)] = 100
+    cursor: Annotated[str, Meta(max_length=2_000)] | None = None
+
+
+class MigrateManyBody(PageBody, kw_only=True):
+    """The instances of `fromVersion` that have not ended, or of those the ones that `filter` finds."""
+
+    from_version: Name
+    to_version: Name | None = None
+    mapping: MappingBody = MappingBody()
+    filter: FilterBody | None = None
+
+
+class BatchBody(PageBody, kw_only=True):
+    """`toVersion` and `mapping` are for `migrate`."""
+
+    act: Literal[
+        "cancel", "terminate", "compensate", "pause", "resume", "retry", "skip", "fail", "give-up", "migrate"
+    ]
+    filter: FilterBody
+    to_version: Name | None = None
+    mapping: MappingBody = MappingBody()
 
 
 class SignalBody(Strict, kw_only=True):

@@ -19,12 +19,15 @@ from domain.commands import Command, SendSignal, StartInstance
 from domain.definition.parse import Deployable
 from domain.definition.program import Program
 from domain.errors import TenutoError, UnknownInstanceError
+from domain.events import Event
 from domain.evolve import evolve
+from domain.instance import decide
 from domain.state import State
 from engine.cache import fold
 from engine.dispatcher import Dispatcher
 from engine.draft import ClientKey, Request
 from engine.errors import NoListenerError, SeveralListenersError
+from engine.forks import Forks
 from engine.loop import Loop
 from engine.messages import (
     Answer,
@@ -32,6 +35,7 @@ from engine.messages import (
     DefinitionInfo,
     Deployed,
     Envelope,
+    ForkRequest,
     Poll,
     PollAnswer,
     ResultStatus,
@@ -81,6 +85,7 @@ class Engine:
         )
         self._sessions = Sessions(store, clock, options.lease_seconds)
         self._workers = Workers(self._loop, store, self._sessions, tokens, clock, self._current)
+        self._forks = Forks(store, self._registry)
         self._upkeep = Upkeep(store, clock, self._loop, self._sessions, self._workers, tokens)
         self._dispatchers = [
             Dispatcher(kind, connector, clock, poll=self.poll, report=self.report)
@@ -265,7 +270,24 @@ class Engine:
         return state
 
     async def program_of(self, state: State) -> Program:
-        return await self._registry.program(state.namespace, state.definition, state.definition_version)
+        return await self.program(state.namespace, state.definition, state.definition_version)
+
+    async def program(self, namespace: str, name: str, version: str | None) -> Program:
+        """Raises UnknownDefinitionError. `version` None is the newest."""
+        return await self._registry.program(namespace, name, version)
+
+    async def preview(self, instance_id: str, make: Callable[[Envelope], Command]) -> list[Event]:
+        """What a command would lead to now: the dry run of `act`, which raises what that would."""
+        state = await self._current(instance_id)
+        env = Envelope(max(self.clock.now(), state.now or self.clock.now()), "dry-run", 0.0)
+        return decide(make(env), state, await self.program_of(state))
+
+    async def fork(self, request: ForkRequest) -> Answer:
+        """A new instance from a point of an old one. Raises UnknownInstanceError, ForkRefusedError and
+        UnknownExecutionError."""
+        return await self._loop.submit(
+            await self._forks.asks(request, f"{self.options.shard}-{self.clock.new_id()}")
+        )
 
     async def wait_for_end(self, instance_id: str, seconds: float) -> bool:
         """Whether it has ended, within so many seconds. Raises UnknownInstanceError."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api.routes import acts, definitions, instances, lists, operations, signals, tasks
+from api.routes import acts, batches, definitions, forks, instances, lists, operations, signals, tasks
 
 # Tasks first: they are asked for most. Lists before instances: `/instances/counts` is no instance.
 TABLES = (
@@ -10,6 +10,8 @@ TABLES = (
     definitions.routes,
     lists.routes,
     instances.routes,
+    batches.routes,
+    forks.routes,
     acts.routes,
     signals.routes,
     operations.routes,

@@ -97,7 +97,7 @@ async def list_instances(
         created_after=created_after,
         created_before=created_before,
     )
-    await _fresh(request, "instances", min_position)
+    await fresh(request, "instances", min_position)
     page = await wiring.queries.list_instances(filters, limit=limit, cursor=cursor)
     return reply({"instances": page.items, "next": page.next, "position": page.position})
 
@@ -109,7 +109,7 @@ async def count_instances(
     request: Request, *, definition: Text = None, min_position: MinPosition = None
 ) -> Response:
     """Count instances by status."""
-    await _fresh(request, "instances", min_position)
+    await fresh(request, "instances", min_position)
     found = await wiring_of(request).queries.count_by_status(namespace_of(request), definition)
     return reply({"counts": dict.fromkeys(TRANSITIONS, 0) | found})
 
@@ -149,12 +149,12 @@ async def list_transitions(
         at_after=after,
         at_before=before,
     )
-    await _fresh(request, "transitions", min_position)
+    await fresh(request, "transitions", min_position)
     page = await wiring_of(request).queries.list_transitions(filters, limit=limit, cursor=cursor)
     return reply({"transitions": page.items, "next": page.next, "position": page.position})
 
 
-async def _fresh(request: Request, projection: str, position: int | None) -> None:
+async def fresh(request: Request, projection: str, position: int | None) -> None:
     """Raises NotFreshError when the projection does not come so far in time."""
     if position is not None and not await wiring_of(request).runner.wait_for(
         position, FRESH_WITHIN_S, projection

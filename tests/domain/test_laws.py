@@ -113,7 +113,12 @@ class RandomRun(Run):
     def moves(self, number: int) -> list[Move]:
         """What might be asked now. Mostly what leads on, sometimes what does not, now and then what ends it all."""
         self.now += timedelta(milliseconds=number % 50)
-        kinds = [self.work] * 10 + [self.timers] * 2 + [self.late, self.late, self.signals, self.acts]
+        kinds = (
+            [self.work] * 9
+            + [self.migrations]
+            + [self.timers] * 2
+            + [self.late, self.late, self.signals, self.acts]
+        )
         found = list(kinds[number % 16](number // 16))
         return found or list(self.work(number)) or list(self.signals(number))
 
@@ -165,6 +170,12 @@ class RandomRun(Run):
             payload = {"why": "enough"} if number % 2 else number % 3
             yield c.SendSignal, {"signal_id": f"{name}{number % 6}", "name": name, "payload": payload}
 
+    def migrations(self, number: int) -> Iterator[Move]:
+        for version, program in self.versions.items():
+            if program is not self.program:
+                steps = self.renamed[version] if number % 4 else {}
+                yield c.MigrateInstance, {"target": program, "steps": steps, "actor": "ann"}
+
     def acts(self, number: int) -> Iterator[Move]:
         for execution, open in self.state.open.items():
             if isinstance(open, Stuck) or number % 6 == 0:
@@ -176,10 +187,6 @@ class RandomRun(Run):
         yield from [(c.ChangeData, {"data": {"flag": number % 2, "missing": 1}})]
         yield from [(c.AcknowledgeAlert, {"alert_id": alert}) for alert in [*self.state.alerts, "none"][:2]]
         yield c.PauseInstance, {"actor": "ann"}
-        for version, program in self.versions.items():
-            if program is not self.program:
-                steps = self.renamed[version] if number % 4 else {}
-                yield c.MigrateInstance, {"target": program, "steps": steps, "actor": "ann"}
         if number % 5 == 0:
             for kind in (c.CancelInstance, c.UndoInstance, c.TerminateInstance):
                 yield kind, {"actor": "ann", "reason": "because"}

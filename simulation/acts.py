@@ -8,6 +8,7 @@ from typing import Any
 
 from domain import commands as c
 from domain.commands import Command
+from domain.definition.program import Program
 from engine.messages import Envelope
 
 Act = Callable[[Envelope, str], Command]
@@ -41,6 +42,13 @@ def plain(kind: str, actor: str) -> Act:
                 return c.UndoInstance(**fields)
             case _:
                 return c.TerminateInstance(**fields)
+
+    return make
+
+
+def migrate(target: Program, steps: dict[str, str], actor: str) -> Act:
+    def make(env: Envelope, id: str) -> Command:
+        return c.MigrateInstance(**_fields(env, id, actor), target=target, steps=steps)
 
     return make
 

@@ -20,7 +20,7 @@ SEVERAL = ("steps",)
 
 def variant(tree: Tree, random: Random) -> tuple[Tree, Mapping]:
     """The same flow, and what has become of its ids."""
-    other = copy.deepcopy(tree)
+    other = copy.deepcopy(tree) | {"description": "another version"}
     for step in steps_of(other["steps"]):
         _change(step, random)
     renamed = {step["id"]: f"{step['id']}x" for step in steps_of(other["steps"]) if random.random() < 0.2}

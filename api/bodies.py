@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 from starlette.requests import Request
 
 from api.errors import InvalidBodyError, UnsupportedMediaTypeError
@@ -19,7 +19,8 @@ from api.problems import faults_of
 from domain.calls import StepError
 from domain.durations import parse_duration
 from domain.errors import LimitExceededError
-from domain.events import Status
+from domain.events import Outcome, Status
+from domain.executions import WaitingFor
 from domain.jsonvalues import check_json, read_json
 from domain.limits import MAX_BODY_BYTES, MAX_PAYLOAD_BYTES
 from engine.messages import BeatReport, TaskResult
@@ -33,6 +34,10 @@ MAX_RESULTS = 1_000
 MAX_QUEUES = 100
 MAX_CHECKED = 10_000
 """Instances that one call verifies, or runs again."""
+MAX_MAPPED = 1_000
+"""Steps that one migration maps."""
+MAX_BATCH = 1_000
+"""Instances that one request acts on."""
 SURELY_SMALL = MAX_PAYLOAD_BYTES // 2
 """A body of so many bytes holds no payload beyond its limit, however its numbers and escapes are written."""
 
@@ -90,6 +95,72 @@ class DataBody(ActBody, kw_only=True):
     """`data` is merged into the instance's data."""
 
     data: dict[str, Json]
+
+
+class MappingBody(Strict, kw_only=True):
+    """`steps`: the id of a step → the one that it has in the other version; those left out stay as they are."""
+
+    steps: Annotated[dict[Id, Id], Meta(max_length=MAX_MAPPED)] = {}
+
+
+class MigrateBody(ActBody, kw_only=True):
+    """`toVersion` left out is the newest."""
+
+    to_version: Name | None = None
+    mapping: MappingBody = field(default_factory=MappingBody)
+
+
+class ForkBody(ActBody, kw_only=True):
+    """From where, and what is to be different: `input` in place of the old one, `data` merged into what there was."""
+
+    from_version: Annotated[int, Meta(ge=1, le=2**53)] | None = None
+    from_execution: Id | None = None
+    input: Json | UnsetType = UNSET
+    data: dict[str, Json] | None = None
+
+
+class FilterBody(Strict, kw_only=True):
+    """The filters of the list of instances: all that are given must hold."""
+
+    status: list[Status] = []
+    outcome: list[Outcome] = []
+    definition: Id | None = None
+    version: Id | None = None
+    correlation_id: Id | None = None
+    parent: Id | None = None
+    waiting_for: list[WaitingFor] = []
+    labels: Annotated[dict[Name, Id], Meta(max_length=MAX_LABELS)] = {}
+    paused: bool | None = None
+    created_after: Time | None = None
+    created_before: Time | None = None
+    older_than: str | None = None
+
+
+class PageBody(ActBody, kw_only=True):
+    """Of what is done a page at a time."""
+
+    limit: Annotated[int, Meta(ge=1, le=MAX_BATCH)] = 100
+    cursor: Annotated[str, Meta(max_length=2_000)] | None = None
+
+
+class MigrateManyBody(PageBody, kw_only=True):
+    """The instances of `fromVersion` that have not ended, or of those the ones that `filter` finds."""
+
+    from_version: Name
+    to_version: Name | None = None
+    mapping: MappingBody = field(default_factory=MappingBody)
+    filter: FilterBody | None = None
+
+
+class BatchBody(PageBody, kw_only=True):
+    """`toVersion` and `mapping` are for `migrate`."""
+
+    act: Literal[
+        "cancel", "terminate", "compensate", "pause", "resume", "retry", "skip", "fail", "give-up", "migrate"
+    ]
+    filter: FilterBody
+    to_version: Name | None = None
+    mapping: MappingBody = field(default_factory=MappingBody)
 
 
 class SignalBody(Strict, kw_only=True):

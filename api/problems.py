@@ -45,6 +45,9 @@ RETRY_AFTER_S = 1
 
 _log = logging.getLogger(__name__)
 
+_FAULT = "Something went wrong inside Tenuto"
+_APOLOGY = "The request could not be answered because of a fault in Tenuto; the server's log has the reason."
+
 
 class Problem(NamedTuple):
     """`members` are the details that the document carries beside its text: name in the error → name in the JSON."""
@@ -138,6 +141,15 @@ PROBLEMS: Mapping[type[TenutoError], Problem] = {
     domain.UnknownExecutionError: Problem(
         409, "unknown-execution", "No execution that this could apply to", {"execution": "execution"}
     ),
+    domain.MigrationRefusedError: Problem(
+        409,
+        "migration-refused",
+        "The instance cannot move to that version",
+        {"from_version": "fromVersion", "to_version": "toVersion", "obstacles": "obstacles"},
+    ),
+    domain.ForkRefusedError: Problem(
+        409, "fork-refused", "The instance cannot be forked there", {"version": "version"}
+    ),
     domain.SignalConflictError: Problem(
         409, "signal-conflict", "The signal id is taken", {"signal_id": "signalId"}
     ),
@@ -177,8 +189,8 @@ PROBLEMS: Mapping[type[TenutoError], Problem] = {
     notary.NotExportedError: Problem(503, "not-exported", "A checkpoint could not be exported"),
     notary.KeyUnusableError: Problem(503, "key-unusable", "The signing key cannot be used"),
     # Faults of ours: the detail is for the log.
-    domain.CorruptHistoryError: Problem(500, "internal-error", "Something went wrong inside Tenuto"),
-    engine.IncidentError: Problem(500, "internal-error", "Something went wrong inside Tenuto"),
+    domain.CorruptHistoryError: Problem(500, "internal-error", _FAULT),
+    engine.IncidentError: Problem(500, "internal-error", _FAULT),
 }
 
 
@@ -209,6 +221,17 @@ def document(
     """One problem document (RFC 9457 §3)."""
     body = {"type": TYPE + slug, "title": title, "status": status, "detail": detail, **members}
     return Response(msgspec.json.encode(body), status, headers, MEDIA_TYPE)
+
+
+def described(error: TenutoError) -> dict[str, Any]:
+    """A refusal as a member of another answer: that of one item of a batch."""
+    problem = problem_of(error)
+    if problem is None or problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        _log.error("a refusal that should not reach a caller", exc_info=error)
+        return {"type": TYPE + "internal-error", "title": _FAULT, "status": 500, "detail": _APOLOGY}
+    status, slug, title, members = problem
+    shown = {name: error.details[key] for key, name in members.items() if key in error.details}
+    return {"type": TYPE + slug, "title": title, "status": status, "detail": str(error), **shown}
 
 
 def refused(error: TenutoError) -> Response:
@@ -301,5 +324,4 @@ def _fault(error: TenutoError) -> Response:
 
 def apology() -> Response:
     """What a caller hears of a fault of ours."""
-    text = "The request could not be answered because of a fault in Tenuto; the server's log has the reason."
-    return document(500, "internal-error", "Something went wrong inside Tenuto", text)
+    return document(500, "internal-error", _FAULT, _APOLOGY)

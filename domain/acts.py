@@ -7,6 +7,7 @@ from domain.commands import (
     AcknowledgeAlert,
     CancelInstance,
     ChangeData,
+    FailStuckStep,
     PauseInstance,
     ResolveStep,
     ResumeInstance,
@@ -29,12 +30,13 @@ from domain.events import (
     DataChanged,
     Paused,
     Resumed,
+    StepGivenUp,
     StepResolved,
     StepRetried,
     StepSkipped,
     TerminateRequested,
 )
-from domain.failure import schedule_again
+from domain.failure import given_up, schedule_again
 from domain.paths import undo_of
 from domain.results import went_well
 from domain.state import Stuck
@@ -115,6 +117,19 @@ def skip_step(turn: Turn, command: SkipStep) -> None:
     turn.emit(StepSkipped(execution=command.execution))
     turn.cause = f"{step.id} was skipped"
     turn.proceed(step, command.execution)
+
+
+def fail_stuck_step(turn: Turn, command: FailStuckStep) -> None:
+    stuck, step = _stuck(turn, command.execution)
+    if stuck.work.undoes is not None:
+        raise UnknownExecutionError(
+            instance_id=turn.state.id,
+            execution=command.execution,
+            reason="it is an undo, which can be given up",
+        )
+    turn.emit(StepGivenUp(execution=command.execution))
+    turn.cause = f"{step.id} failed: {stuck.error.message}"
+    given_up(turn, step, command.execution, stuck.error)
 
 
 def resolve_step(turn: Turn, command: ResolveStep) -> None:

@@ -7,12 +7,15 @@ than the stream's last event, `command_id` is unique, `entropy` is a number in [
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from domain.calls import StepError
-from domain.events import Json, Parent
+from domain.events import Json, Origin, Parent
+
+if TYPE_CHECKING:
+    from domain.definition.program import Program
 
 
 class Command(Struct, frozen=True, kw_only=True):
@@ -135,6 +138,12 @@ class SkipStep(Command, frozen=True):
     execution: str
 
 
+class FailStuckStep(Command, frozen=True):
+    """Let a step that waits for an operator fail for good."""
+
+    execution: str
+
+
 class ResolveStep(Command, frozen=True):
     """Go on with `output` as the step's result."""
 
@@ -144,6 +153,25 @@ class ResolveStep(Command, frozen=True):
 
 class ChangeData(Command, frozen=True):
     data: dict[str, Any]
+
+
+class MigrateInstance(Command, frozen=True):
+    """Follow `target`, another version of the same definition. `steps` maps ids of steps to those that they have there.
+
+    An id that is not mapped stays as it is. `from_version`: the version that the mapping was made for, None for any.
+    """
+
+    target: Program | None  # None: as its event tells it. Whoever decides it again looks it up.
+    steps: dict[str, str] = {}
+    from_version: str | None = None
+
+
+class ForkInstance(Command, frozen=True):
+    """Go on, as an instance of its own, from copies of the events of `origin`."""
+
+    origin: Origin
+    input: Json | UnsetType = UNSET
+    data: dict[str, Any] | None = None
 
 
 class AcknowledgeAlert(Command, frozen=True):

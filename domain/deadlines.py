@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from domain import rollback
+from domain import failure, rollback
 from domain.calls import StepError
 from domain.events import (
     AlertRaised,
@@ -17,7 +17,6 @@ from domain.events import (
     StatusChanged,
     TimeoutKind,
 )
-from domain.failure import attempt_failed
 from domain.owed import DEADLINE, INSTANCE
 from domain.paths import SLOW
 from domain.state import Queued, Running, Waiting
@@ -122,7 +121,7 @@ def _execution_due(turn: Turn, command: FireTimer) -> None:
                     message=_WHAT_EXPIRED[expired].format(step=execution.work.step),
                     code=expired,
                 )
-                attempt_failed(turn, command.key, execution, error, timeout=expired)
+                failure.attempt_failed(turn, command.key, execution, error, timeout=expired)
             elif isinstance(execution, Running) and _past(execution.slow_at, turn.at):
                 _slow(turn, command.key, execution)
 

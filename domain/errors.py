@@ -54,6 +54,14 @@ class InstanceEndedError(TenutoError):
     """Instance {instance_id!r} has ended as {status}; it cannot {act} any more."""
 
 
+class MigrationRefusedError(TenutoError):
+    """Instance {instance_id!r} cannot move to version {to_version!r}: {summary}."""
+
+
+class ForkRefusedError(TenutoError):
+    """Instance {instance_id!r} cannot be forked at version {version}: {problem}."""
+
+
 class NotStartedError(TenutoError):
     """Instance {instance_id!r} has not been started; it cannot {act}."""
 

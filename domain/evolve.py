@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from domain import acted, moved
 from domain import events as e
 from domain.digest import digest
 from domain.errors import CorruptHistoryError
@@ -108,6 +109,7 @@ def _step_scheduled(state: State, event: e.StepScheduled) -> None:
         if event.input is not None:
             work.input = event.input  # An operator has changed the data it is made of.
         work.order = event.child
+        work.action, work.queue = event.action, event.queue  # Others, once it has been migrated.
     if not is_active(before):
         state.active += 1
     assert state.now is not None
@@ -322,40 +324,6 @@ def _alert_acknowledged(state: State, event: e.AlertAcknowledged) -> None:
     state.alerts.pop(event.alert_id)
 
 
-# Acts of a person ------------------------------------------------------------
-
-
-def _paused(state: State, event: e.Paused) -> None:
-    state.paused = True
-
-
-def _resumed(state: State, event: e.Resumed) -> None:
-    state.paused = False
-
-
-def _step_retried(state: State, event: e.StepRetried) -> None:
-    work = attempted(state.open[event.execution]).work
-    work.failures = work.losses = 0
-
-
-def _step_skipped(state: State, event: e.StepSkipped) -> None:
-    closed(state, event.execution)
-    put_out(state, event.execution, None, None)
-
-
-def _step_resolved(state: State, event: e.StepResolved) -> None:
-    stuck = attempted(state.open[event.execution])
-    closed(state, event.execution, accepted=stuck.attempt)
-    if stuck.work.undoes is not None:
-        undone(state, stuck.work.undoes)
-    completed(state, event.execution, stuck.work, event.output)
-    put_out(state, event.execution, event.output, event.data)
-
-
-def _data_changed(state: State, event: e.DataChanged) -> None:
-    state.data.update(event.data)
-
-
 def _nothing(state: State, event: e.Event) -> None:
     """It is on record; what follows from it stands in the events after it."""
 
@@ -394,12 +362,15 @@ APPLIERS: dict[type[e.Event], Callable[[State, Any], None]] = {
     e.AlertAcknowledged: _alert_acknowledged,
     e.CancelRequested: _nothing,
     e.TerminateRequested: _nothing,
-    e.Paused: _paused,
-    e.Resumed: _resumed,
-    e.StepRetried: _step_retried,
-    e.StepSkipped: _step_skipped,
-    e.StepResolved: _step_resolved,
-    e.DataChanged: _data_changed,
+    e.Paused: acted.paused,
+    e.Resumed: acted.resumed,
+    e.StepRetried: acted.step_retried,
+    e.StepSkipped: acted.step_skipped,
+    e.StepGivenUp: acted.step_given_up,
+    e.StepResolved: acted.step_resolved,
+    e.DataChanged: acted.data_changed,
+    e.Migrated: moved.migrated,
+    e.Forked: moved.forked,
     e.DefinitionDeployed: _nothing,
     **dict.fromkeys(OF_OTHER_STREAMS, _nothing),
 }

@@ -69,6 +69,7 @@ def work_opened(state: State, event: StepScheduled) -> Work:
         compensate_with=event.compensate_with,
         undoes=event.undoes,
         order=event.child,
+        owner=None if event.undoes is None else state.undo[event.undoes].owner,
     )
     around = None if event.compensate_with is None else next(blocks_of(event.execution), None)
     if around is not None:
@@ -125,6 +126,7 @@ def completed(state: State, execution: str, work: Work | None, output: Json) -> 
             index=work.index,
             order=work.order,
             child=work.child,
+            owner=work.owner,
         )
 
 

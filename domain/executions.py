@@ -255,7 +255,7 @@ def _for_a_person(executions: Executions, now: Happened, event: e.CompensationFa
     found.completed_at = found.duration_ms = None
 
 
-def _given_up(executions: Executions, now: Happened, event: e.CompensationGivenUp) -> None:
+def _given_up(executions: Executions, now: Happened, event: e.CompensationGivenUp | e.StepGivenUp) -> None:
     _ended(executions[event.execution], now, "failed")
 
 
@@ -336,5 +336,6 @@ APPLIERS: dict[type[e.Event], Callable[[Executions, Happened, Any], None]] = {
     e.CompensationFailed: _for_a_person,
     e.CompensationGivenUp: _given_up,
     e.StepSkipped: _skipped,
+    e.StepGivenUp: _given_up,
     e.StepResolved: _resolved,
 }

@@ -53,12 +53,14 @@ def attempt_failed(
         rollback.advance(turn)
 
 
-def schedule_again(turn: Turn, step: Task, execution: str, open: Attempted, due_at: datetime) -> None:
+def schedule_again(
+    turn: Turn, step: Task, execution: str, open: Attempted, due_at: datetime, *, other_data: bool = False
+) -> None:
     """Schedules the attempt after `open`; its limits are worked out anew, the one to close stays as it was.
 
-    One that an operator tries again also gets its input from the data as it is now.
+    One that an operator tries again, or that has `other_data`, also gets its input from the data as it is now.
     """
-    undoes, by_operator = open.work.undoes, isinstance(open, Stuck)
+    undoes, made_anew = open.work.undoes, other_data or isinstance(open, Stuck)
     scope = turn.view(execution, **({} if undoes is None else rollback.as_seen(turn, undoes)))
     try:
         event = step.attempt(
@@ -70,7 +72,7 @@ def schedule_again(turn: Turn, step: Task, execution: str, open: Attempted, due_
             due_at=due_at,
             close_at=None if isinstance(open, Stuck) else open.timeouts.schedule_to_close_at,
         )
-        if by_operator and (input := step.input(scope)) != open.work.input:
+        if made_anew and (input := step.input(scope)) != open.work.input:
             event.input = input
     except TenutoError as problem:
         error = StepError(type=type(problem).__name__, message=str(problem), retryable=False)
@@ -130,9 +132,19 @@ def failed_for_good(
             _alert_exhausted(turn, step, execution, error, retry_count, do)
     elif do == "fail":
         turn.end("failed", "failed", error.message, error=error)
-    elif do is None and (scope := scope_of(execution)):
-        turn.scope_step(scope).block_failed(turn, scope, index_of(execution) or step.block, error)
+    elif do is None:
+        given_up(turn, step, execution, error)
     elif do == "compensate" or rules.on_failure == "compensate":
+        fail_instance(turn, error)
+    else:
+        turn.end("failed", "failed", error.message, error=error)
+
+
+def given_up(turn: Turn, step: Step, execution: str, error: StepError) -> None:
+    """Nothing is said for this step (any more): its block has failed, or, outside scopes, the definition's rule."""
+    if scope := scope_of(execution):
+        turn.scope_step(scope).block_failed(turn, scope, index_of(execution) or step.block, error)
+    elif step.rules.on_failure == "compensate":
         fail_instance(turn, error)
     else:
         turn.end("failed", "failed", error.message, error=error)

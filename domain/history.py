@@ -141,6 +141,7 @@ def instance_view(
         "priority": state.priority,
         "version": state.version,
         "parent": _plain(state.parent),
+        "forkedFrom": _plain(state.origin),
         "createdAt": _time(state.created_at),
         "startAt": _time(state.start_at),
         "startedAt": _time(state.started_at),

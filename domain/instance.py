@@ -19,7 +19,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from domain import acts, commands, deadlines, results, signals
+from domain import acts, commands, deadlines, forking, migration, results, signals
 from domain.commands import Command, StartInstance
 from domain.definition.program import Program
 from domain.errors import MappingError, NotStartedError, UnusableValueError
@@ -122,8 +122,11 @@ HANDLERS: dict[type[Command], Callable[[Turn, Any], None]] = {
     commands.ResumeInstance: acts.resume_instance,
     commands.RetryStep: acts.retry_step,
     commands.SkipStep: acts.skip_step,
+    commands.FailStuckStep: acts.fail_stuck_step,
     commands.ResolveStep: acts.resolve_step,
     commands.ChangeData: acts.change_data,
+    commands.MigrateInstance: migration.migrate_instance,
+    commands.ForkInstance: forking.fork_instance,
     commands.AcknowledgeAlert: acts.acknowledge_alert,
 }
 """Every command there is, and where it is decided."""

@@ -20,6 +20,7 @@ from domain.events import (
     DeadlineMissed,
     DeadlineSet,
     Event,
+    Forked,
     InstanceStarted,
     Paused,
     Resumed,
@@ -101,7 +102,7 @@ def owed(state: State, keys: Iterable[str] | None = None) -> dict[str, Effect]:
 def touched(event: Event) -> frozenset[str] | None:
     """The keys under which an event can have changed what is owed; None: any."""
     match event:
-        case Paused() | Resumed() | StatusChanged(to="completed" | "failed"):
+        case Paused() | Resumed() | Forked() | StatusChanged(to="completed" | "failed"):
             return None
         case InstanceStarted() | StatusChanged():
             return frozenset({INSTANCE})

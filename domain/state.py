@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from msgspec import Struct, field
 
 from domain.calls import StepError
-from domain.events import ChildOrder, Escalation, Json, Outcome, Parent, Status, Timeouts
+from domain.events import ChildOrder, Escalation, Json, Origin, Outcome, Parent, Status, Timeouts
 
 STATE_VERSION = 3
 """Of the shape below. A snapshot of another version is discarded."""
@@ -43,6 +43,7 @@ class Work(Struct, rename="camel", omit_defaults=True, kw_only=True):
     index: int | None = None
     order: ChildOrder | None = None  # Of a child workflow.
     child: str | None = None  # Its instance, while it runs or has left effects behind.
+    owner: str | None = None  # The instance under whose key it is known, when a fork has inherited it.
 
     @property
     def is_awaited_child(self) -> bool:
@@ -160,6 +161,7 @@ class Undoable(Struct, rename="camel", omit_defaults=True, kw_only=True, frozen=
     index: int | None = None
     order: ChildOrder | None = None  # Of a child workflow,
     child: str | None = None  # and the instance that it ran as.
+    owner: str | None = None
     tried: int = 0  # Attempts of its undo that a person gave up on: another rollback counts on from there.
 
 
@@ -206,6 +208,7 @@ class State(Struct, rename="camel", omit_defaults=True, kw_only=True):
     labels: dict[str, str] = field(default_factory=dict)
     priority: str = "normal"
     parent: Parent | None = None
+    origin: Origin | None = None  # Of a fork.
 
     status: Status = "pending"
     paused: bool = False

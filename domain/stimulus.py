@@ -5,6 +5,7 @@
 So the stimuli of a log, decided again on the pinned definition, yield the whole log. What-if, fork and the
 simulator rest on this. `state` is what was true just before: tokens stand there. Where a command carried more than
 its stimulus tells (`retryAfter`, the time of a bare heartbeat), the one given here leads to the same events.
+A MigrateInstance comes without the program that it leads to: who decides it again adds it (`domain/again.py`).
 Refuses to know the definition. How a law holds it: `tests/domain/test_laws.py`.
 """
 
@@ -109,6 +110,10 @@ def _alert_raised(event: e.AlertRaised, state: State) -> Asked:
     return c.FireTimer, {"key": event.alert_id.removesuffix(SLOW), "alive_at": event.at}
 
 
+def _migrated(event: e.Migrated, state: State) -> Asked:
+    return c.MigrateInstance, {"target": None, "steps": event.steps, "from_version": event.from_version}
+
+
 def _timer(key: Callable[[Any], str]) -> Callable[[Any, State], Asked]:
     return lambda event, state: (c.FireTimer, {"key": key(event)})
 
@@ -150,8 +155,11 @@ STIMULI: dict[type[e.Event], Callable[[Any, State], Asked]] = {
     e.Resumed: _act(c.ResumeInstance),
     e.StepRetried: _act(c.RetryStep, "execution"),
     e.StepSkipped: _act(c.SkipStep, "execution"),
+    e.StepGivenUp: _act(c.FailStuckStep, "execution"),
     e.CompensationGivenUp: _act(c.SkipStep, "execution"),
     e.StepResolved: _act(c.ResolveStep, "execution", "output"),
     e.DataChanged: _act(c.ChangeData, "data"),
+    e.Migrated: _migrated,
+    e.Forked: _act(c.ForkInstance, "origin", "input", "data"),
 }
 """The events that a command can begin with, and what that command is and says."""

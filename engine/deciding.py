@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 
+from domain.commands import MigrateInstance
 from domain.errors import NotStartedError, TenutoError, UnknownInstanceError
 from domain.evolve import evolve
 from domain.instance import advance
@@ -121,7 +122,16 @@ class Decider:
                     instance_id=request.stream, expected=request.expected_version, actual=before
                 )
             command = request.make(Envelope(item.at, item.command_id, self._clock.entropy()))
-            item.events = advance(command, entry.state, entry.program)
+            if request.copies and not before:
+                state = State(id=request.stream)
+                for event in request.copies:
+                    evolve(state, event)
+                item.events = [*request.copies, *advance(command, state, entry.program)]
+                entry.state = state
+            else:
+                item.events = advance(command, entry.state, entry.program)
+            if isinstance(command, MigrateInstance) and item.events:
+                entry.program = command.target
         except TenutoError as refusal:
             if entry.state.version != before:
                 raise  # A refusal leaves the state as it was; this one did not, so it is a fault.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -41,7 +41,8 @@ class ClientKey(NamedTuple):
 
 
 class Request(Struct, kw_only=True, eq=False):
-    """One wish for one instance. `program` comes with a start; `poller` with a claim, for whom it is made.
+    """One wish for one instance. `program` comes with a start or a fork; `copies` are what a fork begins with; `poller`
+    comes with a claim, for whom it is made.
 
     With `expected_version` it is refused when the instance has another. `ready` is what a claim took from the board,
     `token` its lease. The answer, or the refusal, is given through `future` after the commit; `over` says that it was
@@ -53,6 +54,7 @@ class Request(Struct, kw_only=True, eq=False):
     expected_version: int | None = None
     future: asyncio.Future[Answer] | None = None
     program: Program | None = None
+    copies: Sequence[Event] = ()
     client: ClientKey | None = None
     poller: Poller | None = None
     ready: Ready | None = None

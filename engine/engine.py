@@ -23,7 +23,9 @@ from domain.definition.parse import Deployable
 from domain.definition.program import Program
 from domain.definition.verification.children import verify_children
 from domain.errors import TenutoError, UnknownInstanceError
+from domain.events import Event
 from domain.evolve import evolve
+from domain.instance import decide
 from domain.state import State
 from domain.why import Facts
 from engine.cache import fold
@@ -31,6 +33,7 @@ from engine.children import Children
 from engine.dispatcher import Dispatcher
 from engine.draft import ClientKey, Request
 from engine.errors import NoListenerError, SeveralListenersError
+from engine.forks import Forks
 from engine.kept_signals import Keeper
 from engine.loop import Loop
 from engine.messages import (
@@ -39,6 +42,7 @@ from engine.messages import (
     DefinitionInfo,
     Deployed,
     Envelope,
+    ForkRequest,
     Poll,
     PollAnswer,
     ResultStatus,
@@ -104,6 +108,7 @@ class Engine:
             keeper=self.keeper,
             children=self._children,
         )
+        self._forks = Forks(store, self._registry)
         self._dispatchers = [
             Dispatcher(kind, connector, clock, poll=self.poll, report=self.report)
             for kind, connector in connectors.items()
@@ -304,7 +309,24 @@ class Engine:
         return state
 
     async def program_of(self, state: State) -> Program:
-        return await self._registry.program(state.namespace, state.definition, state.definition_version)
+        return await self.program(state.namespace, state.definition, state.definition_version)
+
+    async def program(self, namespace: str, name: str, version: str | None) -> Program:
+        """Raises UnknownDefinitionError. `version` None is the newest."""
+        return await self._registry.program(namespace, name, version)
+
+    async def preview(self, instance_id: str, make: Callable[[Envelope], Command]) -> list[Event]:
+        """What a command would lead to now: the dry run of `act`, which raises what that would."""
+        state = await self._current(instance_id)
+        env = Envelope(max(self.clock.now(), state.now or self.clock.now()), "dry-run", 0.0)
+        return decide(make(env), state, await self.program_of(state))
+
+    async def fork(self, request: ForkRequest) -> Answer:
+        """A new instance from a point of an old one. Raises UnknownInstanceError, ForkRefusedError and
+        UnknownExecutionError."""
+        return await self._loop.submit(
+            await self._forks.asks(request, f"{self.options.shard}-{self.clock.new_id()}")
+        )
 
     def onlooker(self, instance_id: str) -> AbstractContextManager[Onlooker]:
         """Of what is committed here of the instance, for as long as the context lasts."""

@@ -46,7 +46,7 @@ def task_of(entry: Entry, execution: str, running: Running, now: datetime, lease
         activity=work.action.partition("/")[2],
         attempt=running.attempt,
         input=work.input,
-        idempotency_key=f"{state.id}/{execution}",
+        idempotency_key=f"{work.owner or state.id}/{execution}",
         lease_expires_at=now + lease,
         deadline_at=min(ends, default=None),
         heartbeat_ms=limits.heartbeat_ms,

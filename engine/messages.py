@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, UnsetType, field
 
 from domain.calls import RetryTerms, StepError
 from domain.definition.findings import Finding
@@ -36,6 +36,22 @@ class StartRequest(Struct, frozen=True, kw_only=True):
     idempotency_key: str | None = None
     body_hash: str = ""
     actor: str | None = None
+    request_id: str | None = None
+
+
+class ForkRequest(Struct, frozen=True, kw_only=True):
+    """A client's wish to go on from a point of an old instance: at or before `version`, or right after `execution` was
+    scheduled; with neither, where it went wrong. UNSET `input` and no `data`: nothing is different."""
+
+    instance_id: str
+    version: int | None = None
+    execution: str | None = None
+    input: Json | UnsetType = UNSET
+    data: dict[str, Json] | None = None
+    idempotency_key: str | None = None
+    body_hash: str = ""
+    actor: str | None = None
+    reason: str | None = None
     request_id: str | None = None
 
 

@@ -8,7 +8,7 @@ rules as `domain/evolve.py`, no more of them than `waiting_for` and `current_ste
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -181,6 +181,21 @@ def _closed(row: Row, now: Happened, event: Any) -> None:
     row.open.pop(event.execution, None)
 
 
+def _migrated(row: Row, now: Happened, event: e.Migrated) -> None:
+    row.version = event.to_version
+    for execution, step in event.positions.items():
+        if execution in row.open:
+            row.open[execution] = (step, row.open[execution][1])
+
+
+def _forked(row: Row, now: Happened, event: e.Forked) -> None:
+    """What came before are copies: it is as old as the fork, and nobody's child."""
+    row.created_at, row.parent_instance, row.parent_execution = now.at, None, None
+    delay = timedelta(milliseconds=event.delay_ms)
+    row.start_at = None if row.start_at is None else row.start_at + delay
+    row.timeout_at = None if row.timeout_at is None else row.timeout_at + delay
+
+
 APPLIERS: dict[type[e.Event], Callable[[Row, Happened, Any], None]] = {
     e.StatusChanged: _status_changed,
     e.BusinessStatusChanged: _business_status_changed,
@@ -191,11 +206,14 @@ APPLIERS: dict[type[e.Event], Callable[[Row, Happened, Any], None]] = {
     e.StepCompleted: _closed,
     e.StepCancelled: _closed,
     e.StepSkipped: _closed,
+    e.StepGivenUp: _closed,
     e.StepResolved: _closed,
     e.WaitStarted: _wait_started,
     e.WaitEnded: _closed,
     e.Compensated: _closed,
     e.CompensationGivenUp: _closed,
+    e.Migrated: _migrated,
+    e.Forked: _forked,
 }
 
 _encode = msgspec.json.Encoder().encode

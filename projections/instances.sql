@@ -47,10 +47,16 @@ CREATE INDEX IF NOT EXISTS instances_waiting ON {views}.instances USING gin (wai
 SELECT row_to_json(instance)::text FROM {views}.instances AS instance WHERE id = ANY (%(ids)s)
 
 -- name: upsert
--- All rows of a batch at once; what an instance is born with never changes.
+-- All rows of a batch at once; of what an instance is born with, a migration or a fork may change a part.
 INSERT INTO {views}.instances
 SELECT * FROM json_populate_recordset(NULL::{views}.instances, %(rows)s::json)
 ON CONFLICT (id) DO UPDATE SET
+    version = excluded.version,
+    created_at = excluded.created_at,
+    parent_instance = excluded.parent_instance,
+    parent_execution = excluded.parent_execution,
+    start_at = excluded.start_at,
+    timeout_at = excluded.timeout_at,
     status = excluded.status,
     outcome = excluded.outcome,
     waiting_for = excluded.waiting_for,

@@ -8,6 +8,7 @@ from typing import Any
 
 from domain import commands as c
 from domain.commands import Command
+from domain.definition.program import Program
 from engine.messages import Envelope
 
 Act = Callable[[Envelope, str], Command]
@@ -45,6 +46,13 @@ def plain(kind: str, actor: str) -> Act:
     return make
 
 
+def migrate(target: Program, steps: dict[str, str], actor: str) -> Act:
+    def make(env: Envelope, id: str) -> Command:
+        return c.MigrateInstance(**_fields(env, id, actor), target=target, steps=steps)
+
+    return make
+
+
 def signal(name: str, signal_id: str, payload: object, actor: str) -> Act:
     def make(env: Envelope, id: str) -> Command:
         return c.SendSignal(**_fields(env, id, actor), signal_id=signal_id, name=name, payload=payload)
@@ -76,6 +84,8 @@ def help_on(kind: str, execution: str, actor: str) -> Act:
             return c.RetryStep(**fields, execution=execution)
         if kind == "skip":
             return c.SkipStep(**fields, execution=execution)
+        if kind == "fail":
+            return c.FailStuckStep(**fields, execution=execution)
         return c.ResolveStep(**fields, execution=execution, output={"flag": 0})
 
     return make

@@ -6,18 +6,18 @@ what the engines still remember.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from domain import events as e
+from domain.again import decided_again
 from domain.codec import topic_of
 from domain.definition.program import Program
 from domain.happened import timed
 from domain.history import step_executions
-from domain.instance import advance
 from domain.owed import owed
 from domain.paths import UNDO
-from domain.state import State
-from domain.stimulus import command_of
 from engine.cache import Cache, fold
 from engine.messages import Answer
 from engine.ports import Loaded
@@ -195,7 +195,7 @@ def _check_heard(instance: Instance, number: tuple[str, int]) -> None:
         instance.fail("I10", f"{execution} attempt {attempt} succeeded late, and nothing says so")
 
 
-def check_replay(watch: Watch, memory: MemoryStore, programs: dict[tuple[str, str], Program]) -> None:
+def check_replay(watch: Watch, memory: MemoryStore, programs: Mapping[str, Mapping[str, Program]]) -> None:
     """I3: from snapshots too; and deciding the stimuli again gives the whole log again."""
     for id, instance in watch.instances.items():
         state, recorded = instance.state, memory._streams[id]
@@ -206,15 +206,11 @@ def check_replay(watch: Watch, memory: MemoryStore, programs: dict[tuple[str, st
                 after = Loaded(snapshot, recorded[snapshot.version :])
                 if _encode(fold(id, after)) != _encode(state):
                     instance.fail("I3", f"the snapshot of version {snapshot.version} leads elsewhere")
-        _check_stimuli(instance, programs[state.definition, state.definition_version])
+        _check_stimuli(instance, programs[state.definition])
 
 
-def _check_stimuli(instance: Instance, program: Program) -> None:
-    again = State(id=instance.state.id)
-    told: list[e.Event] = []
-    for event in instance.events:
-        if event.at is not None:
-            told += advance(command_of(event, again), again, program)
+def _check_stimuli(instance: Instance, programs: Mapping[str, Program]) -> None:
+    told = decided_again(instance.events, instance.state.id, programs)
     stored = instance.events
     if told != stored:
         first = next((n for n, (a, b) in enumerate(zip(told, stored, strict=False)) if a != b), len(told))

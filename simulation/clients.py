@@ -25,6 +25,7 @@ from simulation.acts import Act
 from simulation.faults import Faults
 from simulation.network import Network, NoAnswerError
 from simulation.remote_worker import Server
+from simulation.variants import Mapping
 from simulation.virtual_time import VirtualClock
 
 AGAIN_SECONDS = 0.5
@@ -71,6 +72,7 @@ class Client:
         choose: Callable[[], Server],
         record: list[Asked],
         reads: list[Read],
+        renamed: dict[str, Mapping],
     ) -> None:
         self.name = name
         self.random = random
@@ -80,6 +82,7 @@ class Client:
         self._choose = choose
         self._record = record
         self._reads = reads
+        self._renamed = renamed
 
     async def start(self, definition: str, key: str, body: str = "", **fields: Any) -> Asked:
         """Until it is granted or refused, or patience ends."""
@@ -128,6 +131,22 @@ class Client:
             await engine.keeper.signal(NAMESPACE, correlation_key, signal, ttl_ms=ttl_ms)
 
         return await self.ask("keep", ask, key=f"{correlation_key}/{signal_id}")
+
+    async def migrate(self, instance: str) -> Asked:
+        """To the version that it does not have; now and then with no mapping, which may be in its way."""
+        mapped = self.random.random() < 0.8
+
+        async def ask(engine: Engine, id: str) -> Answer:
+            state = await engine.state_of(instance)
+            version = "2" if state.definition_version == "1" else "1"
+            target = await engine.program(NAMESPACE, state.definition, version)
+            steps = self._renamed[state.definition] if mapped else {}
+            if version == "1":
+                steps = {after: before for before, after in steps.items()}
+            make = acts.migrate(target, steps, self.name)
+            return await engine.act(instance, lambda env: make(env, id))
+
+        return await self.ask("migrate", ask)
 
     async def read(self, instance: str, least: int) -> None:
         """What any engine says of it: never less than is known already."""
@@ -203,7 +222,11 @@ class Customer:
         client, random, faults = self.client, self.client.random, self.client.faults
         await client.clock.sleep(random.uniform(0, chaos_seconds * 0.7))
         definition = random.choice(self._definitions)
-        settings: dict[str, Any] = {"correlation_id": random.choice((None, "k", f"k{self._number}"))}
+        version = random.choice(("1", "2", None))
+        settings: dict[str, Any] = {
+            "version": version,
+            "correlation_id": random.choice((None, "k", f"k{self._number}")),
+        }
         if random.random() < 0.15:
             settings["start_at"] = client.clock.now() + timedelta(seconds=random.uniform(0, 4))
         key = settings["correlation_id"]
@@ -229,8 +252,13 @@ class Customer:
     async def _do_something(self, instance: str, number: int) -> None:
         client, random = self.client, self.client.random
         kind = random.choice(
-            ["go"] * 6 + ["note", "note", "stop", "cancel", "pause", "pause", "data", "undo", "terminate"]
+            ["go"] * 6
+            + ["note", "note", "stop", "cancel", "pause", "pause", "data", "undo", "terminate"]
+            + ["migrate"] * 4
         )
+        if kind == "migrate":
+            await client.migrate(instance)
+            return
         if kind in ("go", "note", "stop"):
             await self._signal(instance, kind, f"{client.name}-{number}")
             return
@@ -273,13 +301,15 @@ class Operator:
         name, random = self._client.name, self._client.random
         if state.paused and not state.ended:
             await self._client.act(state.id, acts.plain("resume", name), "resume")
+        if random.random() < 0.05:
+            await self._client.migrate(state.id)
         if state.data.get("flag") == 1 and not state.ended:
             await self._client.act(state.id, acts.plain("data", name), "data")
         for execution, open in list(state.open.items()):
             if isinstance(open, Stuck):
                 key = f"{state.id}/{execution}"
                 rounds = self._rounds[key] = self._rounds.get(key, 0) + 1
-                kind = random.choice(("retry", "retry", "skip", "resolve")) if rounds < 4 else "skip"
+                kind = random.choice(("retry", "retry", "skip", "resolve", "fail")) if rounds < 4 else "skip"
                 await self._client.act(state.id, acts.help_on(kind, execution, name), kind)
             elif isinstance(open, Waiting) and open.signal is not None and not state.ended:
                 self._signals += 1

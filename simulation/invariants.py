@@ -177,7 +177,7 @@ def _compensated(instance: Instance, event: e.Compensated) -> None:
         instance.fail("I10", f"{event.undoes} was undone and had been given up")
 
 
-def _left(instance: Instance, event: e.StepCancelled | e.StepSkipped) -> None:
+def _left(instance: Instance, event: e.StepCancelled | e.StepSkipped | e.StepGivenUp) -> None:
     _over(instance, event.execution)
 
 
@@ -349,6 +349,7 @@ CHECKS: dict[type[e.Event], Callable[[Instance, Any], None]] = {
     e.StepFailed: _step_failed,
     e.StepCancelled: _left,
     e.StepSkipped: _left,
+    e.StepGivenUp: _left,
     e.StepResolved: _resolved,
     e.ResultIgnored: _ignored,
     e.Compensated: _compensated,

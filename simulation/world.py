@@ -41,6 +41,7 @@ from simulation.remote_worker import Report
 from simulation.services import Services
 from simulation.store import Database
 from simulation.trouble import Trouble
+from simulation.variants import Mapping, variant
 from simulation.virtual_time import Process, ViolationError, VirtualClock, VirtualLoop
 
 PATIENCE = 240.0
@@ -120,7 +121,8 @@ class World:
         ]
         self._chaos = self.random.choice((6.0, 15.0, 40.0)) * self.size.chaos
         self._instances = min(self.random.randint(2, 12), self.size.instances)
-        self._programs: dict[tuple[str, str], Program] = {}
+        self.renamed: dict[str, Mapping] = {}  # By definition: what the second version calls otherwise.
+        self._programs: dict[str, dict[str, Program]] = {}
         self._compiled: dict[tuple[str, str], Program] = {}
         self._tell = tell
         self._digest = hashlib.sha256()
@@ -222,8 +224,13 @@ class World:
         if self.random.random() < 0.3:
             trees.append(order())
         for tree in trees:
-            done = await self._deploy_one(deployable(tree))
-            self._programs[done.name, done.version] = self._load_program(tree, done.version, done.hash)
+            other, renamed = variant(tree, self.random)
+            for version in (tree, other):
+                done = await self._deploy_one(deployable(version))
+                self._programs.setdefault(done.name, {})[done.version] = self._load_program(
+                    version, done.version, done.hash
+                )
+            self.renamed[tree["name"]] = renamed
         return [tree["name"] for tree in trees]
 
     async def _deploy_one(self, wanted: Deployable) -> Deployed:
@@ -246,6 +253,7 @@ class World:
             faults=self.faults,
             choose=self.some_engine,
             record=self.asked,
+            renamed=self.renamed,
             reads=self.reads,
         )
 

@@ -290,7 +290,7 @@ def compensate(instance_id: str, reason: str) -> Call[InstanceView]:
 
 
 def fail(instance_id: str, reason: str, *, execution: str | None = None) -> Call[InstanceView]:
-    """Let the step that waits for a person fail for good: the instance ends, and nothing is undone."""
+    """Let the step that waits for a person fail for good: as after its last attempt, what was done is undone."""
     return act(instance_id, "fail", reason, execution=execution)
 
 

@@ -13,10 +13,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api import bodies
+from api.acting import Make, asked_by, execution_meant
 from api.bodies import ActBody, DataBody, ResolveBody, StepActBody
-from api.errors import AmbiguousExecutionError, NothingWaitsError, UnknownAlertError
+from api.errors import UnknownAlertError
 from api.reading import expected_version, state_of, view_now
 from api.routes import examples
+from api.routes.forks import forked
 from api.routing import ACTOR, Routes
 from api.wiring import caller_of, etag, reply, wiring_of
 from domain.commands import (
@@ -24,6 +26,7 @@ from domain.commands import (
     CancelInstance,
     ChangeData,
     Command,
+    FailStuckStep,
     PauseInstance,
     ResolveStep,
     ResumeInstance,
@@ -32,9 +35,8 @@ from domain.commands import (
     TerminateInstance,
     UndoInstance,
 )
-from domain.errors import UnknownExecutionError
 from domain.state import State, Stuck
-from engine.messages import Envelope
+from engine.messages import ForkRequest
 
 routes = Routes("acts")
 
@@ -43,16 +45,20 @@ STEP_EXAMPLE = examples.REASON | {"execution": "ship#1"}
 
 
 def _act(
-    name: str, *, body: type[ActBody] = ActBody, example: Any = None
+    name: str,
+    *,
+    body: type[ActBody] = ActBody,
+    example: Any = None,
+    forks: bool = False,
 ) -> Callable[[Callable[[Request, str], Awaitable[Response]]], Callable[[Request, str], Awaitable[Response]]]:
     return routes.add(
         "POST",
         f"/v1/instances/{{instance_id}}/{name}",
-        answers={200: examples.INSTANCE},
+        answers={200: examples.INSTANCE} | ({201: examples.FORK} if forks else {}),
         body=body,
         example=example or examples.REASON,
         problems=(404, 409, 412, 413, 415),
-        headers=HEADERS,
+        headers=(*HEADERS, "Idempotency-Key") if forks else HEADERS,
     )
 
 
@@ -98,14 +104,20 @@ async def resume_instance(request: Request, instance_id: str) -> Response:
     return await _plainly(request, instance_id, ResumeInstance)
 
 
-@_act("retry", body=StepActBody, example=STEP_EXAMPLE)
+@_act("retry", body=StepActBody, example=STEP_EXAMPLE, forks=True)
 async def retry_step(request: Request, instance_id: str) -> Response:
     """Try a step again.
 
     One that waits for a person (so may an undo), with a fresh budget of attempts. `execution` may be left out when only
-    one waits.
+    one waits. An instance that has ended is forked instead, from that step or from the one that failed: 201 with the
+    new one.
     """
-    return await _on_step(request, instance_id, RetryStep, undo=None)
+    body, _ = await bodies.read(request, StepActBody)
+    state = await state_of(request, instance_id)
+    if state.ended and not any(isinstance(open, Stuck) for open in state.open.values()):
+        return await forked(request, body, ForkRequest(instance_id=instance_id, execution=body.execution))
+    execution = execution_meant(state, body.execution, undo=None)
+    return await _do(request, state, body, lambda envelope: RetryStep(**envelope, execution=execution))
 
 
 @_act("skip", body=StepActBody, example=STEP_EXAMPLE)
@@ -130,12 +142,10 @@ async def give_up_undo(request: Request, instance_id: str) -> Response:
 async def fail_step(request: Request, instance_id: str) -> Response:
     """Let a step that waits for a person fail for good.
 
-    The instance ends at once, as `terminate` ends it: failed, and nothing is undone. To undo, `compensate`.
+    What follows is what follows any failure for good: its block has failed, or what was done is undone, unless the
+    definition says `onFailure: fail`. To end at once and undo nothing, `terminate`.
     """
-    body, _ = await bodies.read(request, StepActBody)
-    state = await state_of(request, instance_id)
-    _stuck(state, body, undo=False)
-    return await _do(request, state, body, lambda envelope: TerminateInstance(**envelope))
+    return await _on_step(request, instance_id, FailStuckStep, undo=False)
 
 
 @_act("resolve", body=ResolveBody, example=STEP_EXAMPLE | {"output": {"trackingNumber": "T-1"}})
@@ -152,7 +162,7 @@ async def resolve_step(request: Request, instance_id: str) -> Response:
         state,
         body,
         lambda envelope: ResolveStep(
-            **envelope, execution=_stuck(state, body, undo=None), output=body.output
+            **envelope, execution=execution_meant(state, body.execution, undo=None), output=body.output
         ),
     )
 
@@ -199,65 +209,17 @@ async def _plainly(request: Request, instance_id: str, kind: type[Command]) -> R
 
 
 async def _on_step(
-    request: Request, instance_id: str, kind: type[RetryStep | SkipStep], *, undo: bool | None
+    request: Request, instance_id: str, kind: type[SkipStep | FailStuckStep], *, undo: bool | None
 ) -> Response:
     body, _ = await bodies.read(request, StepActBody)
     state = await state_of(request, instance_id)
-    execution = _stuck(state, body, undo=undo)
+    execution = execution_meant(state, body.execution, undo=undo)
     return await _do(request, state, body, lambda envelope: kind(**envelope, execution=execution))
 
 
-async def _do(
-    request: Request, state: State, body: ActBody, make: Callable[[dict[str, Any]], Command]
-) -> Response:
+async def _do(request: Request, state: State, body: ActBody, make: Make) -> Response:
     """Acts, and answers the instance as it is after it. `make` is given the envelope, actor and reason included."""
-    engine, caller = wiring_of(request).engine, caller_of(request, body.actor)
-
-    def command(env: Envelope) -> Command:
-        return make(
-            {
-                "at": env.at,
-                "command_id": env.command_id,
-                "entropy": env.entropy,
-                "actor": caller.actor,
-                "reason": body.reason,
-                "request_id": caller.request_id,
-            }
-        )
-
-    await engine.act(state.id, command, expected_version=expected_version(request))
+    command = asked_by(caller_of(request, body.actor), body.reason, make)
+    await wiring_of(request).engine.act(state.id, command, expected_version=expected_version(request))
     view = await view_now(request, state.id)
     return reply(view, 200, {"ETag": etag(view["version"])})
-
-
-def _stuck(state: State, body: StepActBody, *, undo: bool | None) -> str:
-    """The execution that is meant: the one named, or the only one that waits. `undo` says which kind may be.
-
-    Raises NothingWaitsError, AmbiguousExecutionError, UnknownExecutionError (also for one of the other kind).
-    """
-    waiting = {
-        name: found.work.undoes is not None for name, found in state.open.items() if isinstance(found, Stuck)
-    }
-    fitting = [name for name, is_undo in waiting.items() if undo in (None, is_undo)]
-    meant = [body.execution] if body.execution is not None else fitting or list(waiting)
-    if not meant:
-        raise NothingWaitsError(instance_id=state.id)
-    if len(meant) > 1:
-        raise AmbiguousExecutionError(
-            instance_id=state.id, count=len(meant), executions=meant, named=", ".join(meant)
-        )
-    (execution,) = meant
-    if execution not in fitting:
-        reason = _why_not(waiting.get(execution))
-        raise UnknownExecutionError(instance_id=state.id, execution=execution, reason=reason)
-    return execution
-
-
-def _why_not(is_undo: bool | None) -> str:
-    if is_undo is None:
-        return "it does not wait for a person"
-    return (
-        "it is an undo: give it up (`tenuto give-up`), retry or resolve it"
-        if is_undo
-        else "it is no undo: skip it (`tenuto skip`), retry or resolve it"
-    )

@@ -61,11 +61,32 @@ INSTANCE: dict[str, Any] = {
     "priority": "normal",
     "version": 3,
     "parent": None,
+    "forkedFrom": None,
     "createdAt": AT,
     "startAt": None,
     "startedAt": AT,
     "completedAt": None,
     "timeoutAt": None,
+}
+FORK = INSTANCE | {"forkedFrom": {"instanceId": ID, "version": 7}, "version": 9}
+BATCH: dict[str, Any] = {
+    "results": [
+        {"instanceId": ID, "result": "done", "status": "running", "version": 8},
+        {
+            "instanceId": ID,
+            "result": "refused",
+            "problem": {
+                "type": "urn:tenuto:problem:instance-ended",
+                "title": "The instance has ended",
+                "status": 409,
+                "detail": "Instance '0-1' has ended as completed; it cannot be paused any more.",
+            },
+        },
+    ],
+    "counts": {"done": 1, "refused": 1},
+    "dryRun": False,
+    "next": None,
+    "position": 4711,
 }
 SUMMARY: dict[str, Any] = {
     "id": ID,

@@ -57,7 +57,7 @@ async def start_instance(request: Request) -> Response:
     body, raw = await bodies.read(request, StartBody)
     bodies.check_payload(body.input, "The input", raw)
     wiring, caller = wiring_of(request), caller_of(request, body.actor)
-    key = _idempotency_key(request)
+    key = idempotency_key(request)
     start = StartRequest(
         namespace=caller.namespace,
         definition=body.definition,
@@ -90,7 +90,8 @@ def _only_wait(request: Request) -> str | None:
     return request.query_params.get("wait")
 
 
-def _idempotency_key(request: Request) -> str | None:
+def idempotency_key(request: Request) -> str | None:
+    """The header, if it is there. Raises InvalidParameterError."""
     key = request.headers.get("idempotency-key")
     if key is not None and not (0 < len(key) <= 256 and key.isprintable()):
         expected = "1 to 256 printable characters"

@@ -96,7 +96,7 @@ class ScopeStep(Step):
         if begun - turn.under_way(execution) - len(scope.failed) >= needed(self.join, len(scope.blocks)):
             self.joined(turn, execution)
         else:
-            self._go_on(turn, execution, scope)
+            self.go_on(turn, execution, scope)
 
     def block_failed(self, turn: Turn, execution: str, block: str, error: StepError) -> None:
         """One block has failed for good: its siblings are cancelled or waited for."""
@@ -105,7 +105,7 @@ class ScopeStep(Step):
             self._fail(turn, execution, error)
             return
         turn.emit(BlockFailed(execution=execution, block=block, error=error))
-        self._go_on(turn, execution, scope)
+        self.go_on(turn, execution, scope)
 
     def joined(self, turn: Turn, execution: str) -> None:
         """It is over, and the flow goes on behind it; unless what it should set cannot be worked out."""
@@ -121,7 +121,8 @@ class ScopeStep(Step):
         else:
             turn.fail(self, execution, problem)
 
-    def _go_on(self, turn: Turn, execution: str, scope: Scope) -> None:
+    def go_on(self, turn: Turn, execution: str, scope: Scope) -> None:
+        """Begins what may begin now; with nothing under way, and too few ended well, it has failed."""
         if self._can_join(scope, failed=len(scope.failed)):
             self.begin(turn, execution, scope)
         if not turn.under_way(execution):

@@ -183,7 +183,7 @@ def give_up(
     _act(instance, "give-up", reason, actor, server, as_json=as_json, execution=execution)
 
 
-@command("tenuto fail 0-0199… --reason 'keep the room'")
+@command("tenuto fail 0-0199… --reason 'the bank will not take it'")
 def fail(
     instance: Instance,
     *,
@@ -193,7 +193,7 @@ def fail(
     server: Server = DEFAULT_SERVER,
     as_json: Json = False,
 ) -> None:
-    """Let the step that waits for you fail for good: the instance ends, nothing is undone."""
+    """Let the step that waits for you fail for good, with all that follows from a failure."""
     _act(instance, "fail", reason, actor, server, as_json=as_json, execution=execution)
 
 

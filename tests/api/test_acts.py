@@ -137,9 +137,15 @@ async def test_a_stuck_step_can_be_resolved_with_an_output(server: Server) -> No
 
 
 async def test_a_stuck_step_can_fail_the_instance(server: Server) -> None:
-    view = await server.post(f"{await stuck(server)}/fail", WHY)
-    assert view["status"] == "failed"
-    assert view["standing"] == ["book#1"]
+    """S152: as any failure for good, so what was booked is undone."""
+    path = await stuck(server)
+    view = await server.post(f"{path}/fail", WHY)
+    assert (view["status"], view["lastError"]["code"]) == ("compensating", "CardError")
+    await server.work("travel")
+    assert (await server.get(path))["outcome"] == "compensated"
+    events = (await server.get(f"{path}/events"))["events"]
+    (act,) = [event["payload"] for event in events if event["type"] == "StepGivenUp"]
+    assert (act["execution"], act["actor"], act["reason"]) == ("pay#1", "ada", "the customer called")
 
 
 async def stuck_undo(server: Server) -> str:

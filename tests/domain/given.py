@@ -36,15 +36,15 @@ E = TypeVar("E", bound=Event)
 
 
 @cache
-def define(text: str) -> Program:
-    """The program of a definition in YAML; `name` and `version` may be left out."""
+def define(text: str, version: str = "1") -> Program:
+    """The program of a definition in YAML; `name` may be left out."""
     lines = text if "\nname:" in f"\n{text}" else f"name: test\n{text}"
-    return program_of(read_document(lines, "test").tree)
+    return program_of(read_document(lines, "test").tree, version)
 
 
-def program_of(tree: dict[str, Any]) -> Program:
+def program_of(tree: dict[str, Any], version: str = "1") -> Program:
     """The program of a definition's tree, unverified: what would be refused at deploy can be tried too."""
-    return compile_definition(DefinitionModel.model_validate(tree), "1", "hash")
+    return compile_definition(DefinitionModel.model_validate(tree), version, "hash")
 
 
 def tasks(*ids: str, **fields: str) -> str:
@@ -133,6 +133,9 @@ class Run:
         events = advance(command, self.state, self.program)
         self.log += events
         check(before, command, events, self.state, self.program)
+        if isinstance(command, c.MigrateInstance) and events:
+            assert command.target is not None
+            self.program = command.target
         return events
 
     def refuses(self, refused: type[TenutoError], kind: type[Command], **fields: Any) -> TenutoError:

@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 
 import msgspec
 
+from domain.again import decided_again
 from domain.codec import decode, encode, topic_of
-from domain.commands import Command
+from domain.commands import Command, MigrateInstance
 from domain.definition.program import Program
 from domain.events import (
     Compensated,
@@ -23,6 +25,7 @@ from domain.events import (
     StepCancelled,
     StepCompleted,
     StepFailed,
+    StepGivenUp,
     StepResolved,
     StepScheduled,
     StepSkipped,
@@ -44,7 +47,7 @@ def encoded(state: State) -> bytes:
 
 
 def check(before: State, command: Command, events: list[Event], after: State, program: Program) -> None:
-    """The laws, for one command that was granted. `before` is changed."""
+    """The laws, for one command that was granted, by the program before it. `before` is changed."""
     untouched = encoded(before)
     assert decide(command, before, program) == events, "decide and advance agree"
     assert encoded(before) == untouched, "decide does not touch the state"
@@ -52,8 +55,9 @@ def check(before: State, command: Command, events: list[Event], after: State, pr
     _check_owed(before, events, after)
     _check_transitions(before, events)
     _check_progress(after)
-    _check_scopes(after, program)
-    _check_stimulus(before, events, program)
+    target = command.target if isinstance(command, MigrateInstance) else None
+    _check_scopes(before, after, target or program)
+    _check_stimulus(before, events, program, target)
     assert after.version == before.version + len(events)
     for event in events:
         evolve(before, decode(topic_of(event), encode(event)))
@@ -112,8 +116,9 @@ def is_awaited(execution: Execution) -> bool:
     return isinstance(execution, Running) and execution.work.is_awaited_child
 
 
-def _check_scopes(state: State, program: Program) -> None:
-    """A block is at one step at a time; of a map as many are under way as may be. What is counted is counted right."""
+def _check_scopes(before: State, state: State, program: Program) -> None:
+    """A block is at one step at a time; of a map as many are under way as may be, or, since it moved to a version
+    where fewer may be, no more than before. What is counted is counted right."""
     assert state.active == sum(
         isinstance(one, Queued | Running) and not is_awaited(one) for one in state.open.values()
     )
@@ -124,16 +129,20 @@ def _check_scopes(state: State, program: Program) -> None:
         step = program.steps[scope.step]
         if isinstance(step, Map):
             under_way = {index_of(one) for one in scope.open}
-            assert len(under_way) == len(scope.open) <= step.max_concurrency
+            earlier = before.open.get(name)
+            so_far = len(earlier.open) if isinstance(earlier, Scope) else 0
+            assert len(under_way) == len(scope.open) <= max(step.max_concurrency, so_far)
             assert under_way <= {str(index) for index in range(scope.begun)}
             can_join = len(scope.blocks) - len(scope.failed) >= needed(step.join, len(scope.blocks))
             if scope.begun < len(scope.blocks) and can_join:
-                assert len(under_way) == step.max_concurrency, "there is room for another item"
+                assert len(under_way) >= step.max_concurrency, "there is room for another item"
 
 
-def _check_stimulus(before: State, events: list[Event], program: Program) -> None:
+def _check_stimulus(before: State, events: list[Event], program: Program, target: Program | None) -> None:
     if events:
         again = command_of(events[0], before)
+        if isinstance(again, MigrateInstance):
+            again = msgspec.structs.replace(again, target=target)
         state = copy.deepcopy(before)
         assert _stored(advance(again, state, program)) == _stored(events), "the stimulus yields it all again"
 
@@ -142,8 +151,12 @@ def _stored(events: list[Event]) -> list[tuple[str, bytes]]:
     return [(topic_of(event), encode(event)) for event in events]
 
 
-def check_log(log: list[Event], state: State) -> None:
-    """The laws, for a whole history and the state that it led to."""
+def check_log(log: list[Event], state: State, programs: Mapping[str, Program] | None = None) -> None:
+    """The laws, for a whole history and the state that it led to; by `programs`, it is decided once more."""
+    if programs is not None:
+        assert _stored(decided_again(log, state.id, programs)) == _stored(log), (
+            "the stimuli yield it all again"
+        )
     for cut in {0, len(log) // 3, len(log) // 2, len(log)}:
         assert encoded(_folded_with_a_snapshot(log, state.id, cut)) == encoded(state), "replay"
     ends = [event for event in log if isinstance(event, StatusChanged) and event.to in TERMINAL]
@@ -190,7 +203,7 @@ class Undone:
                 self.children.add(event.execution)
             case StepFailed():
                 self._failed(event)
-            case StepCancelled() | StepSkipped():
+            case StepCancelled() | StepSkipped() | StepGivenUp():
                 self._over(event.execution)
             case WaitStarted(signal=None, until=None) | CompensationFailed():
                 self.open.add(event.execution)

@@ -162,11 +162,28 @@ EVENTS: list[e.Event] = [
     e.Resumed(**BY),
     e.StepRetried(**BY, execution="ship#1"),
     e.StepSkipped(**BY, execution="ship#1"),
+    e.StepGivenUp(**BY, execution="ship#1"),
     e.StepResolved(
         **BY, execution="ship#1", output={"shipmentId": "s1"}, data={"shipping": {"shipmentId": "s1"}}
     ),
     e.DataChanged(**BY, data={"shippingAddress": {"city": "Bonn"}}),
     e.CompensationGivenUp(**BY, execution="ship#1/undo"),
+    e.Migrated(
+        **BY,
+        from_version="1",
+        to_version="2",
+        to_hash="1f",
+        positions={"charge#1": "pay"},
+        undos={"reserve#1": "free"},
+        steps={"charge": "pay"},
+    ),
+    e.Forked(
+        **BY,
+        origin=e.Origin(instance_id="0-1", version=7),
+        delay_ms=90_000,
+        input={"orderId": "o2"},
+        data={"shippingAddress": {"city": "Bonn"}},
+    ),
     e.DefinitionDeployed(
         **BY,
         namespace="default",

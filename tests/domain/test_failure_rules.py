@@ -6,7 +6,14 @@ import pytest
 
 from domain import commands as c
 from domain.errors import UnknownExecutionError
-from domain.events import AlertRaised, CompensationStarted, StatusChanged, StepScheduled
+from domain.events import (
+    AlertRaised,
+    BlockFailed,
+    CompensationStarted,
+    StatusChanged,
+    StepGivenUp,
+    StepScheduled,
+)
 from domain.state import Stuck
 from tests.domain.given import ID, Run, error
 
@@ -166,6 +173,49 @@ def test_an_operator_retries(paused: Run) -> None:
     assert (paused.status, paused.handed_out) == ("running", ["b"])
     paused.complete("b")
     assert (paused.status, paused.state.outcome) == ("completed", "succeeded")
+
+
+def test_an_operator_lets_it_fail_and_the_definition_says_what_follows(paused: Run) -> None:
+    """S152: never `terminated`; the reason and the actor are on record, the error is the step's own."""
+    paused.ask(c.FailStuckStep, execution="b#1", actor="ann", reason="no use")
+    given_up = paused.last(StepGivenUp)
+    assert (given_up.actor, given_up.reason) == ("ann", "no use")
+    assert (paused.status, paused.handed_out) == ("compensating", ["u"])
+    paused.complete("u")
+    assert (paused.state.outcome, paused.state.error) == ("compensated", error("LastError", "no luck"))
+
+
+def test_with_on_failure_fail_nothing_is_undone_and_what_stands_is_named() -> None:
+    run = at_b(", onMaxRetriesExceeded: pause", "onFailure: fail").fail("b").fail("b")
+    run.ask(c.FailStuckStep, execution="b#1", actor="ann", reason="no use")
+    assert (run.status, run.state.outcome, run.state.standing) == ("failed", "failed", ["a#1"])
+
+
+def test_in_a_branch_it_is_the_branch_that_has_failed() -> None:
+    """Its scope's rules come next: here one of two is enough."""
+    run = Run("""
+steps:
+  - id: both
+    type: parallel
+    join: any
+    onBranchFailure: wait
+    branches:
+      one: [{id: x, type: task, action: http:shop/x, retryPolicy: {maxAttempts: 1}, onMaxRetriesExceeded: pause}]
+      two: [{id: y, type: task, action: http:shop/y}]
+""").start()
+    run.fail("x")
+    run.ask(c.FailStuckStep, execution="both.x#1", actor="ann", reason="no use")
+    assert run.last(BlockFailed).block == "one"
+    assert run.complete("y").state.outcome == "succeeded"
+
+
+def test_only_a_step_that_waits_for_a_person_can_be_let_fail(paused: Run) -> None:
+    run = at_b()
+    run.refuses(UnknownExecutionError, c.FailStuckStep, execution="b#1", actor="ann", reason="no use")
+    paused.ask(c.UndoInstance, actor="ann", reason="back")
+    paused.fail_for_good("u")
+    refusal = paused.refuses(UnknownExecutionError, c.FailStuckStep, execution="a#1/undo", actor="ann")
+    assert "given up" in str(refusal)
 
 
 def test_an_operator_skips(paused: Run) -> None:

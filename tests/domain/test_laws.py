@@ -12,6 +12,7 @@ that are possible at that moment, so that a failing example shrinks to few of th
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from datetime import timedelta
 from random import Random
@@ -24,11 +25,15 @@ from domain import commands as c
 from domain.calls import StepError
 from domain.commands import Command
 from domain.definition.program import Program
-from domain.errors import TenutoError
+from domain.errors import ForkRefusedError, TenutoError
+from domain.events import Origin, StepScheduled
+from domain.forking import copied, point_at
 from domain.instance import advance
-from domain.state import Queued, Running, Stuck
+from domain.paths import UNDO
+from domain.state import Attempted, Queued, Running, Stuck
+from simulation.variants import variant
 from tests.domain.definitions import Tree, definitions
-from tests.domain.given import Run, program_of
+from tests.domain.given import ID, Run, program_of
 from tests.domain.laws import check_log, encoded
 
 TRY = settings(
@@ -52,12 +57,32 @@ Move = tuple[type[Command], dict[str, Any]]
 class RandomRun(Run):
     """Plays numbers as moves. Every command that is granted is asked a second time: nothing may come of it."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(
+        self, program: Program, other: Program | None = None, renamed: dict[str, str] | None = None
+    ) -> None:
         super().__init__(program)
         self.leases: list[dict[str, Any]] = []
+        self.versions = {one.version: one for one in (program, other) if one is not None}
+        self.renamed = {"2": renamed or {}, "1": {after: before for before, after in (renamed or {}).items()}}
+
+    def fork(self, version: int) -> RandomRun | None:
+        """Another run that goes on from a point of this one; None where nothing can."""
+        version = point_at(self.log, version)
+        try:
+            state = copied(self.log, version, ID, "0-fork")
+        except ForkRefusedError:
+            return None
+        other = copy.copy(self)
+        other.state, other.log, other.leases = state, self.log[:version], []
+        other.program = self.versions[state.definition_version]
+        other.grant(c.ForkInstance, origin=Origin(ID, version), actor="ann", reason="again")
+        return other
 
     def play(self, numbers: list[int]) -> None:
         self.grant(c.StartInstance, namespace="default", input={}, correlation_id="k", **self.delay(numbers))
+        self.play_on(numbers)
+
+    def play_on(self, numbers: list[int]) -> None:
         for number in numbers:
             moves = self.moves(number)
             self.try_to(*moves[number // 16 % len(moves)])
@@ -88,7 +113,12 @@ class RandomRun(Run):
     def moves(self, number: int) -> list[Move]:
         """What might be asked now. Mostly what leads on, sometimes what does not, now and then what ends it all."""
         self.now += timedelta(milliseconds=number % 50)
-        kinds = [self.work] * 10 + [self.timers] * 2 + [self.late, self.late, self.signals, self.acts]
+        kinds = (
+            [self.work] * 9
+            + [self.migrations]
+            + [self.timers] * 2
+            + [self.late, self.late, self.signals, self.acts]
+        )
         found = list(kinds[number % 16](number // 16))
         return found or list(self.work(number)) or list(self.signals(number))
 
@@ -147,11 +177,18 @@ class RandomRun(Run):
             payload = {"why": "enough"} if number % 2 else number % 3
             yield c.SendSignal, {"signal_id": f"{name}{number % 6}", "name": name, "payload": payload}
 
+    def migrations(self, number: int) -> Iterator[Move]:
+        for version, program in self.versions.items():
+            if program is not self.program:
+                steps = self.renamed[version] if number % 4 else {}
+                yield c.MigrateInstance, {"target": program, "steps": steps, "actor": "ann"}
+
     def acts(self, number: int) -> Iterator[Move]:
         for execution, open in self.state.open.items():
             if isinstance(open, Stuck) or number % 6 == 0:
                 yield c.RetryStep, {"execution": execution, "actor": "ann"}
                 yield c.SkipStep, {"execution": execution, "actor": "ann"}
+                yield c.FailStuckStep, {"execution": execution, "actor": "ann"}
                 yield c.ResolveStep, {"execution": execution, "output": {"flag": 1}, "actor": "ann"}
         yield c.ResumeInstance, {"actor": "ann"}
         yield from [(c.ChangeData, {"data": {"flag": number % 2, "missing": 1}})]
@@ -172,10 +209,12 @@ def failure(number: int) -> StepError:
     return StepError(type="AB"[number % 2], message="boom", retryable=retryable, details=left)
 
 
-def hold(tree: Tree, numbers: list[int]) -> None:
-    run = RandomRun(program_of(tree))
+def hold(tree: Tree, numbers: list[int]) -> RandomRun:
+    changed, renamed = variant(tree, Random(sum(numbers)))
+    run = RandomRun(program_of(tree), program_of(changed, "2"), renamed)
     run.play(numbers)
-    check_log(run.log, run.state)
+    check_log(run.log, run.state, run.versions)
+    return run
 
 
 @TRY
@@ -194,3 +233,22 @@ def test_whatever_is_asked_of_a_map_the_laws_hold(tree: Tree, numbers: list[int]
 @given(tree=definitions(first="workflow"), numbers=moves())
 def test_whatever_is_asked_of_a_parent_the_laws_hold(tree: Tree, numbers: list[int]) -> None:
     hold(tree, numbers)
+
+
+@settings(TRY, max_examples=100)
+@given(tree=definitions(), numbers=moves(), point=st.integers(1, 80))
+def test_whatever_is_asked_of_a_fork_the_laws_hold_and_keys_are_its_originals(
+    tree: Tree, numbers: list[int], point: int
+) -> None:
+    """What was begun before the point is known to services under the key that it had; all later work is its own."""
+    run = hold(tree, numbers)
+    fork = run.fork(point)
+    if fork is None:
+        return
+    begun = {event.execution for event in fork.log if isinstance(event, StepScheduled)}
+    fork.play_on(numbers[::-1])
+    check_log(fork.log, fork.state, fork.versions)
+    for execution, open in fork.state.open.items():
+        if isinstance(open, Attempted):
+            inherited = execution.removesuffix(UNDO) in begun
+            assert open.work.owner == (ID if inherited else None)

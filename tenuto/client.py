@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, Unpack
 
 import httpx
 
-from tenuto import calls, insight, overviews
+from tenuto import calls, insight, many, overviews
 from tenuto.errors import ServerUnreachableError
 from tenuto.exchange import Answer, Call, Pause, Script, exchange
 from tenuto.feed import Choice, Following, follow, follow_async
@@ -205,6 +205,9 @@ class Client:
     give_up = Blocking(calls.give_up)
     change_data = Blocking(calls.change_data)
     migrate = Blocking(calls.migrate)
+    migrate_many = Blocking(many.migrate)
+    batch = Blocking(many.batch)
+    fork = Blocking(calls.fork)
     acknowledge = Blocking(calls.acknowledge)
     health = Blocking(calls.health)
 
@@ -313,6 +316,9 @@ class AsyncClient:
     give_up = Awaited(calls.give_up)
     change_data = Awaited(calls.change_data)
     migrate = Awaited(calls.migrate)
+    migrate_many = Awaited(many.migrate)
+    batch = Awaited(many.batch)
+    fork = Awaited(calls.fork)
     acknowledge = Awaited(calls.acknowledge)
     health = Awaited(calls.health)
 

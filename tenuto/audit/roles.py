@@ -10,9 +10,12 @@ from tenuto.audit.errors import AuditError
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
 
-def roles_sql(app: str, *, log: str = "tenuto_0", views: str = "tenuto_v1") -> str:
+def roles_sql(
+    app: str, *, log: str = "tenuto_0", views: str = "tenuto_projections", published: str = "tenuto_v1"
+) -> str:
     """Raises AuditError for a name that would have to be quoted."""
-    names = {"app": app, "log": log, "views": views, "notary": f"{log}_notary"}
+    names = {"app": app, "log": log, "views": views, "published": published}
+    names |= {"notary": f"{log}_notary", "feeds": f"{log}_feeds"}
     for name in names.values():
         if _NAME.fullmatch(name) is None:
             raise AuditError(f"{name!r} is no plain name: small letters, digits and _")

@@ -31,21 +31,21 @@ BEGIN
 END $$;
 REVOKE INSERT ON "{log}".settings FROM "{app}";
 
--- The projections and the notary's tree are the server's own: both are made from the log, and made again at will. A
--- rebuild makes a schema of its own.
+-- The projections, their views and the notary's tree are the server's own: they are made from the log, and made again at
+-- will; a rebuild makes a schema of its own. So is what webhooks need: their secrets, and how far each is.
 DO $$
 DECLARE object record;
 BEGIN
     EXECUTE format('GRANT CREATE ON DATABASE %I TO %I', current_database(), '{app}');
     FOR object IN
         SELECT c.relname, n.nspname, c.relkind FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE n.nspname IN ('{views}', '{notary}') AND c.relkind IN ('r', 'v', 'm', 'p')
+        WHERE n.nspname IN ('{views}', '{published}', '{notary}', '{feeds}') AND c.relkind IN ('r', 'v', 'm', 'p')
     LOOP
         EXECUTE format('ALTER %s %I.%I OWNER TO %I',
             CASE object.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'TABLE' END,
             object.nspname, object.relname, '{app}');
     END LOOP;
-    FOR object IN SELECT nspname FROM pg_namespace WHERE nspname IN ('{views}', '{notary}') LOOP
+    FOR object IN SELECT nspname FROM pg_namespace WHERE nspname IN ('{views}', '{published}', '{notary}', '{feeds}') LOOP
         EXECUTE format('ALTER SCHEMA %I OWNER TO %I', object.nspname, '{app}');
     END LOOP;
 END $$;

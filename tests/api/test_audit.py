@@ -44,8 +44,8 @@ async def test_the_notary_says_how_far_it_is_and_gives_its_key(server: Server) -
     await signed(server)
     standing = await server.get("/v1/audit")
     metrics = (await server.http.get("/metrics")).text
-    assert f"tenuto_notary_exported_events {standing['size']}\n" in metrics
-    assert "tenuto_notary_stopped 0\n" in metrics
+    assert f"tenuto_notary_exported_events {float(standing['size'])}\n" in metrics
+    assert "tenuto_notary_stopped 0.0\n" in metrics
     assert standing.keys() == examples.STANDING.keys()
     assert standing["exported"] == standing["size"] == await server.events()
     assert (server.folder / "checkpoints/checkpoints.jsonl").exists()
@@ -180,7 +180,7 @@ async def test_a_log_that_was_changed_is_signed_no_more(database: str, schema: s
         problem = await server.post("/v1/audit/checkpoints", {}, 409)
         assert problem["type"] == "urn:tenuto:problem:log-inconsistent"
         assert "checkpoint" in (await server.get("/v1/audit"))["problem"]
-        assert "tenuto_notary_stopped 1\n" in (await server.http.get("/metrics")).text
+        assert "tenuto_notary_stopped 1.0\n" in (await server.http.get("/metrics")).text
 
 
 async def test_a_server_without_a_notary_says_so(database: str, schema: str) -> None:

@@ -24,8 +24,8 @@ from engine.ports import CommitUnknownError, StoreUnavailableError
 # They end a server before it answers anybody.
 AT_START = {"CannotServeError", "UnsafeSwitchError", "BadDatabaseUrlError", "SchemaTooNewError"}
 AT_START |= {EmbeddedPostgresError.__name__, NoPostgresError.__name__}
-# They end inside: a projection stops, and its status says why.
-INSIDE = {"UnreadableEventError", "PositionLostError", "ShapeChangedError"}
+# They end inside: a projection stops, and its status says why; a step fails with it.
+INSIDE = {"UnreadableEventError", "PositionLostError", "ShapeChangedError", "ChildDepthError"}
 
 
 def every_refusal() -> set[type[TenutoError]]:

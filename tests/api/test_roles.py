@@ -48,7 +48,9 @@ async def test_a_server_under_its_own_role_works_and_cannot_change_the_log(
         await owner.get("/v1/audit/log", minPosition=1)
     with psycopg.connect(database, autocommit=True) as admin:
         for _ in range(2):  # It may be run again.
-            admin.execute(roles_sql(role, log=schema, views=f"{schema}_views").encode())
+            admin.execute(
+                roles_sql(role, log=schema, views=f"{schema}_views", published=f"{schema}_v1").encode()
+            )
         admin.execute(f"ALTER ROLE {role} PASSWORD 'secret'".encode())
     dsn = make_conninfo(database, user=role, password="secret")
     async with serving(dsn, schema) as server:

@@ -12,12 +12,12 @@ from domain.events import (
     StatusChanged,
     StepCompleted,
     StepFailed,
+    StepGivenUp,
     StepResolved,
     StepRetried,
     StepScheduled,
     StepSkipped,
     StepStarted,
-    TerminateRequested,
 )
 from tests.brief.played import Play, at, playing
 from tests.engine.world import World
@@ -378,14 +378,15 @@ async def test_a_person_compensates() -> None:
 
 
 async def test_a_person_fails_it() -> None:
-    """S152, S041: what was done stands, and is named."""
+    """S152, S041: it has failed for good, and what follows is what the definition says of a failure."""
     async with playing() as play:
         await paused(play)
         await play.act("fail")
-        act = await play.last(TerminateRequested)
-        assert (act.actor, act.reason) == ("ada", "the customer called")
+        act = await play.last(StepGivenUp)
+        assert (act.execution, act.actor, act.reason) == ("b#1", "ada", "the customer called")
+        await play.serve()
         ended = await play.last(StatusChanged)
-        assert (ended.to, ended.standing) == ("failed", ["a#1"])
+        assert (ended.to, ended.outcome) == ("completed", "compensated")
 
 
 @pytest.mark.parametrize("act", ["retry", "skip", "resolve", "data", "compensate", "fail"])

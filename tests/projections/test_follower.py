@@ -267,7 +267,7 @@ def test_streams_of_definitions_are_passed_over(name: str, log: Log, views: str,
     deployed = DefinitionDeployed(
         namespace="default", name="order", version="1", hash="abc", source="…", document={"name": "order"}
     )
-    log.append([("definition-order", command(0, deployed))])
+    log.append([("definition/default/order", command(0, deployed))])
     follow_all(follower_of(name), log)
     assert rows(log, views, name) == []
 

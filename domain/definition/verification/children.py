@@ -72,6 +72,8 @@ def _is(child: Child, deployable: Deployable) -> bool:
 def _placed(block: Mapping[str, Any], path: Path) -> Iterator[tuple[Child, Path]]:
     for number, step in enumerate(block.get("steps") or ()):
         place = (*path, "steps", number)
+        if not isinstance(step, Mapping):
+            return  # The steps of a `compensate` are ids.
         if step.get("type") == "workflow":
             yield Child(step["definition"], step.get("version")), (*place, "definition")
         yield from _placed(step, place)

@@ -37,6 +37,8 @@ from projections.process import LONGEST_LINE
 from projections.rebuilding import Comparison
 from projections.runner import BACK_OFF, Clock, Progress
 
+WAKE_AFTER = 0.02
+"""Seconds that a hint may wait for others to go with."""
 END_WITHIN = 10.0
 """Seconds that a stop waits for the batches under way."""
 SERVER = Path(__file__).parents[1]
@@ -79,6 +81,7 @@ class RemoteRunner:
         self._asked: dict[int, asyncio.Future[Answered]] = {}
         self._process: asyncio.subprocess.Process | None = None
         self._keeping: asyncio.Task[None] | None = None
+        self._waking: asyncio.TimerHandle | None = None
         self._stopping = False
 
     def start(self) -> None:
@@ -88,6 +91,8 @@ class RemoteRunner:
     async def stop(self) -> None:
         """Lets every batch under way end."""
         self._stopping = True
+        if self._waking is not None:
+            self._waking.cancel()
         process = self._process
         if process is not None and process.stdin is not None:
             process.stdin.close()
@@ -103,7 +108,12 @@ class RemoteRunner:
             await asyncio.wait([self._keeping])
 
     def wake(self) -> None:
-        """A hint that the log has grown. Cheap; call it after every commit."""
+        """A hint that the log has grown. Cheap; call it after every commit: several of them are one."""
+        if self._waking is None:
+            self._waking = asyncio.get_running_loop().call_later(WAKE_AFTER, self._wake)
+
+    def _wake(self) -> None:
+        self._waking = None
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.write(_WAKE)
 

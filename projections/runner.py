@@ -32,6 +32,10 @@ POLL = 0.2
 """Seconds between two looks at the log when nobody gives a hint."""
 PACE = 0.1
 """Seconds between two batches that were not full, unless somebody waits: large ones cost less per event."""
+BUSY = 4_000
+"""Events a second, from which on batches are made larger still: …"""
+BUSY_PACE = 0.4
+"""… each then gathers for so many seconds. Up to that rate a projection is never much more than `PACE` behind."""
 BACK_OFF = 1.0
 """Seconds between two attempts to reach the database."""
 SWAP_PAUSE = 0.5
@@ -78,6 +82,7 @@ class _Kept:
         self.rebuilding = False
         self.place = Place(0, 0)
         self.at_end = now  # Monotonic: when it last stood at the log's end.
+        self.moved_at = now  # Monotonic: when its last batch ended.
         self.fault: str | None = None  # It stopped: only a rebuild or another release helps.
         self.unreachable: str | None = None
         self.waiting = 0  # Readers who want to see their own writes.
@@ -99,6 +104,11 @@ class _Kept:
         if self.fault is not None or place.position >= place.head:
             return place
         return Place(self.follower.advance(lazily=not self.waiting), place.head)
+
+    def pace(self, position: int, now: float) -> float:
+        """How long to gather events for the next batch."""
+        events, seconds, self.moved_at = position - self.place.position, now - self.moved_at, now
+        return BUSY_PACE if events > BUSY * seconds else PACE
 
     async def saw(self, place: Place, now: float) -> None:
         if place.position >= place.head and self.fault is None:
@@ -247,11 +257,12 @@ class Runner:
             kept.prepared = True
         place, before = await self._in_thread(kept.step), kept.place
         kept.unreachable = None
+        pace = kept.pace(place.position, self._clock.monotonic())
         await kept.saw(place, self._clock.monotonic())
         if kept.fault is None and place.position < place.head:
             return
         if kept.fault is None and place.position > before.position and not kept.waiting:
-            await self._pause(PACE, kept.hurried)
+            await self._pause(pace, kept.hurried)
         await self._pause(self._poll, kept.woken)
         kept.woken.clear()
 

@@ -1,8 +1,8 @@
 """The end of the log, read once for everybody: consumers that are there share its last events in memory.
 
-A thousand idle consumers wait for one reader, and ask the database nothing. Who is further behind than what is kept
-reads the log itself, in bounded batches, at its own pace, and no more than a few do so at a time. What it refuses to
-know: who consumes, and what they want.
+A thousand idle consumers wait for one reader, and ask the database nothing; while there is none, nothing is read. Who
+is further behind than what is kept reads the log itself, in bounded batches, at its own pace, and no more than a few do
+so at a time. What it refuses to know: who consumes, and what they want.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ PACE = 0.01
 """Seconds between two batches that were not full: consumers are woken less often."""
 BACK_OFF = 1.0
 """Seconds between two attempts to read, after one has failed."""
+REST_AFTER = 5.0
+"""Seconds without anybody who waits, until the log is not read any more."""
 KEPT_EVENTS = 5_000
 KEPT_BYTES = 16 * 1024 * 1024
 """Of the payloads that are kept for those at the end."""
@@ -52,6 +54,9 @@ class Tail:
         self._kept: list[Message] = []
         self._bytes = 0
         self._floor = 0  # Everything after this position, and up to `position`, is kept.
+        self._waiting = 0
+        self._wanted = asyncio.Event()
+        self._wanted_at = clock.monotonic()
         self._woken = asyncio.Event()
         self._moved = asyncio.Event()
         self._readers = asyncio.Semaphore(READERS)
@@ -84,12 +89,20 @@ class Tail:
 
     async def beyond(self, position: int) -> None:
         """Waits until there is something after a position."""
-        while self.position <= position:
-            await self._moved.wait()
+        self._waiting += 1
+        self._wanted.set()
+        try:
+            while self.position <= position:
+                await self._moved.wait()
+        finally:
+            self._waiting -= 1
+            self._wanted_at = self._clock.monotonic()
 
     async def _follow(self) -> None:
         while True:
             try:
+                if not self._waiting and self._clock.monotonic() - self._wanted_at > REST_AFTER:
+                    await self._rest()
                 full = await self._advance()
             except (psycopg.Error, OSError) as error:
                 log.warning("the feed cannot read the log, and tries again: %s", error)
@@ -103,6 +116,18 @@ class Tail:
                     await first_of(self._woken.wait(), self._clock.sleep(self._poll))
                     self._woken.clear()
 
+    async def _rest(self) -> None:
+        """Until somebody waits. What has come meanwhile is not kept: who wants it reads the log."""
+        self._wanted.clear()
+        await self._wanted.wait()
+        self._kept, self._bytes = [], 0
+        self.position = self._floor = await self.log.head()
+        self._tell()
+
+    def _tell(self) -> None:
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
+
     async def _advance(self) -> bool:
         """One batch; whether there may be more."""
         messages = await self.log.read(self.position)
@@ -112,8 +137,7 @@ class Tail:
         self._bytes += sum(len(message.payload) for message in messages)
         self._trim()
         self.position = messages[-1].position
-        moved, self._moved = self._moved, asyncio.Event()
-        moved.set()
+        self._tell()
         size = sum(len(message.payload) for message in messages)
         return len(messages) == BATCH_EVENTS or size > MAX_BATCH_BYTES // 2
 

@@ -1,7 +1,7 @@
 """All webhooks of one shard at one server: registered, listed, and delivered as long as they are registered.
 
-Registrations are events, so every server hears of a change by reading the log. Next: `delivery.py` (one webhook),
-`desk.py` (positions, leases, dead letters).
+Registrations are events in streams of their own, which every server looks at again and again. Next: `delivery.py` (one
+webhook), `desk.py` (positions, leases, dead letters).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from feeds.errors import UnknownDeadLetterError
 from feeds.post import Post, check_url
 from feeds.signing import key_of, new_secret
 from feeds.tail import Tail
-from feeds.waiting import Clock
+from feeds.waiting import Clock, first_of
 
 log = logging.getLogger("tenuto.webhooks")
 
-PREFIX = "webhook/"
-RETRY_S = 1.0
+LOOK_S = 1.0
+"""Seconds between two looks at what other servers have registered."""
 REDELIVERED_AT_ONCE = 100
 ACTOR = "tenuto"
 
@@ -69,10 +69,11 @@ class Webhooks:
         self._holder = clock.new_id()
         self._deliveries: dict[str, tuple[Delivery, asyncio.Task[None]]] = {}
         self._watching: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
 
     async def start(self) -> None:
         await self._desk.prepare()
-        self._watching = asyncio.create_task(self._watch(self._tail.position), name="webhooks")
+        self._watching = asyncio.create_task(self._watch(), name="webhooks")
 
     async def stop(self) -> None:
         """An attempt under way is cut short: the server that takes over makes it again."""
@@ -107,6 +108,7 @@ class Webhooks:
             wish.secret_id = self._clock.new_id()
             await self._desk.keep_secret(wish.secret_id, told)
         created = await self._registry.register(wish)
+        self._changed.set()
         return Registered(await self._registry.get(wish.namespace, wish.name), created, told)
 
     async def _keeps(self, known: Registration, secret: str | None) -> bool:
@@ -117,6 +119,7 @@ class Webhooks:
         """Raises UnknownWebhookError."""
         known = await self._registry.get(namespace, name)
         await self._registry.remove(namespace, name, event)
+        self._changed.set()
         await self._desk.forget(known.stream)
 
     async def of(self, namespace: str) -> list[tuple[Registration, Progress | None]]:
@@ -163,22 +166,15 @@ class Webhooks:
 
     # Delivering -----------------------------------------------------------------------
 
-    async def _watch(self, position: int) -> None:
-        """Starts and stops deliveries as the log says, from the registrations there are on."""
-        stale = True
+    async def _watch(self) -> None:
+        """Starts and stops deliveries as the registrations say: those made here at once, others' in a moment."""
         while True:
+            self._changed.clear()
             try:
-                if stale:
-                    await self._refresh()
-                stale = False
-                await self._tail.beyond(position)
-                found = await self._tail.read(position)
-                position = found.position
-                stale = any(message.stream.startswith(PREFIX) for message in found.messages)
+                await self._refresh()
             except Exception as error:  # noqa: BLE001 - whatever it is, what is delivered goes on
                 log.warning("the registrations of webhooks cannot be read, tried again: %r", error)
-                stale = True
-                await self._clock.sleep(RETRY_S)
+            await first_of(self._changed.wait(), self._clock.sleep(LOOK_S))
 
     async def _refresh(self) -> None:
         wanted = {one.stream: one for one in await self._registry.all() if one.webhook.disabled is None}

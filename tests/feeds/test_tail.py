@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
@@ -13,9 +14,9 @@ from domain.events import DataChanged, InstanceStarted, StatusChanged
 from engine.clock import ManualClock
 from engine.ports import Batch, Recorded
 from engine.store import PostgresStore
-from feeds.log import Log
+from feeds.log import BATCH_EVENTS, Log
 from feeds.messages import Message
-from feeds.tail import Tail
+from feeds.tail import POLL, REST_AFTER, Tail
 from tests.engine.world import NOON
 
 COMMANDS = 6
@@ -160,3 +161,44 @@ async def test_a_crowd_that_waits_asks_the_database_nothing(store: PostgresStore
     await tail._advance()
     assert await asyncio.gather(*crowd) == [3] * 1_000
     assert asked == ["read", "origins"]
+
+
+class Counted(Log):
+    """Counts how often events were asked for."""
+
+    reads = 0
+
+    async def read(self, after: int, limit: int = BATCH_EVENTS) -> list[Message]:
+        self.reads += 1
+        return await super().read(after, limit)
+
+
+async def settled() -> None:
+    """Real threads and a real database have their turn."""
+    for _ in range(20):
+        await asyncio.get_running_loop().run_in_executor(None, lambda: None)
+
+
+async def test_while_nobody_waits_nothing_is_read_and_who_comes_misses_nothing(
+    database: str, store: PostgresStore, log: Log
+) -> None:
+    clock = ManualClock(NOON)
+    counted = Counted(log._pool, (store.schema, "stored_events"))
+    tail = Tail(counted, clock)
+    await tail.start()
+    try:
+        for _ in range(round(REST_AFTER / POLL) + 5):
+            clock.advance(POLL)
+            await settled()
+        before = counted.reads
+        await append(store, "0-1", started(clock))
+        for _ in range(5):
+            tail.wake()
+            clock.advance(POLL)
+            await settled()
+        assert counted.reads == before, "it rests"
+        async with asyncio.timeout(30):
+            await tail.beyond(0)
+        assert [message.version for message in (await tail.read(0)).messages] == [1, 2, 3]
+    finally:
+        await tail.stop()

@@ -45,10 +45,16 @@ class Asked(Struct, kw_only=True, eq=False):
     answer: Answer | None = None
     error: str = ""
     doubled: bool = False
+    # Of an act: on what, how it is made, the version of the instance when it was asked and when the answer was heard.
+    instance: str = ""
+    make: Act | None = None
+    least: int = 0
+    most: int = 0
+    refused_with: str | None = None
 
 
 class Read(Struct, frozen=True, kw_only=True):
-    """What a client saw of an instance of which it knew that it was at version `least`."""
+    """What a client saw of an instance that was at version `least` when it asked."""
 
     instance: str
     least: int
@@ -69,6 +75,7 @@ class Client:
         choose: Callable[[], Server],
         record: list[Asked],
         reads: list[Read],
+        version_of: Callable[[str], int],
     ) -> None:
         self.name = name
         self.random = random
@@ -78,6 +85,7 @@ class Client:
         self._choose = choose
         self._record = record
         self._reads = reads
+        self._version_of = version_of
 
     async def start(self, definition: str, key: str, body: str = "", **fields: Any) -> Asked:
         """Until it is granted or refused, or patience ends."""
@@ -104,7 +112,7 @@ class Client:
         def ask(engine: Engine, id: str) -> Coroutine[Any, Any, Answer]:
             return engine.act(instance, lambda env: make(env, id))
 
-        return await self.ask(what, ask, key=key, body=body)
+        return await self.ask(what, ask, key=key, body=body, instance=instance, act=make)
 
     async def signal_by_key(self, name: str, correlation_key: str, signal_id: str) -> Asked:
         async def ask(engine: Engine, id: str) -> Answer:
@@ -117,9 +125,9 @@ class Client:
 
         return await self.ask("signal", ask, key=f"{correlation_key}/{signal_id}")
 
-    async def read(self, instance: str, least: int) -> None:
-        """What any engine says of it: never less than is known already."""
-        server = self._choose()
+    async def read(self, instance: str) -> None:
+        """What any engine says of it: never less than is in the log already."""
+        server, least = self._choose(), self._version_of(instance)
 
         async def ask() -> State:
             return await server.engine.state_of(instance)
@@ -137,26 +145,23 @@ class Client:
         *,
         key: str | None = None,
         body: str = "",
+        instance: str = "",
+        act: Act | None = None,
     ) -> Asked:
         """The last try. Each has an id of its own."""
         tries = 0
         while True:
             tries += 1
-            asked = await self._once(what, make, key, body)
+            asked = Asked(id=f"{self.name}/{len(self._record)}", what=what, key=key, body=body)
+            asked.instance, asked.make = instance, act
+            await self._once(asked, make)
             if asked.told in ("granted", "refused") or (tries >= TRIES and not self.faults.healed):
                 return asked
             await self.clock.sleep(AGAIN_SECONDS)
 
-    async def _once(
-        self,
-        what: str,
-        make: Callable[[Engine, str], Coroutine[Any, Any, Answer]],
-        key: str | None,
-        body: str,
-    ) -> Asked:
-        asked = Asked(id=f"{self.name}/{len(self._record)}", what=what, key=key, body=body)
+    async def _once(self, asked: Asked, make: Callable[[Engine, str], Coroutine[Any, Any, Answer]]) -> None:
         self._record.append(asked)
-        server = self._choose()
+        server, asked.least = self._choose(), self._version_of(asked.instance)
 
         async def call() -> Answer:
             return await make(server.engine, asked.id)
@@ -175,7 +180,8 @@ class Client:
             asked.told, asked.error = "not now", repr(error)
         except TenutoError as error:
             asked.told, asked.error = "refused", repr(error)
-        return asked
+            asked.refused_with = type(error).__name__
+        asked.most = self._version_of(asked.instance)
 
 
 class Customer:
@@ -203,7 +209,7 @@ class Customer:
             started = await client.start(definition, self._key, **settings)
         instance, key = started.answer.instance_id, settings["correlation_id"]
         for number in range(random.choice((0, 1, 1, 2, 3, 5))):
-            await client.read(instance, started.answer.version)
+            await client.read(instance)
             await client.clock.sleep(random.uniform(0, chaos_seconds * 0.3))
             if key is not None and random.random() < 0.2:
                 await client.signal_by_key("go", key, f"{client.name}-{number}")

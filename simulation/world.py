@@ -14,6 +14,7 @@ import hashlib
 import logging
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
+from datetime import timedelta
 from random import Random
 from typing import Any
 from unittest.mock import patch
@@ -30,6 +31,7 @@ from engine.messages import Deployed
 from engine.ports import Recorded
 from engine.store.memory import MemoryStore
 from simulation import aftermath
+from simulation.answers import check_answers
 from simulation.clients import NAMESPACE, Asked, Client, Customer, Operator, Read
 from simulation.definitions import QUEUES, Writer, deployable, order
 from simulation.faults import Faults
@@ -41,7 +43,15 @@ from simulation.remote_worker import Report
 from simulation.services import Services
 from simulation.store import Database
 from simulation.trouble import Trouble
-from simulation.virtual_time import Process, ViolationError, VirtualClock, VirtualLoop
+from simulation.virtual_time import (
+    START,
+    EndlessError,
+    NothingToDoError,
+    Process,
+    ViolationError,
+    VirtualClock,
+    VirtualLoop,
+)
 
 PATIENCE = 240.0
 """Seconds within which everything must have come to its end once nothing goes wrong any more."""
@@ -107,7 +117,8 @@ class World:
         self.memory = memory(self.clock())
         self.database = Database(self.loop, self.memory, self._dice("store"), self.faults)
         self.services = Services(self.loop, self._dice("services"), self.faults)
-        self.watch = Watch(self.memory)
+        self._programs: dict[tuple[str, str], Program] = {}
+        self.watch = Watch(self.memory, self._programs)
         self.asked: list[Asked] = []
         self.reads: list[Read] = []
         self.reports: list[Report] = []
@@ -120,7 +131,6 @@ class World:
         ]
         self._chaos = self.random.choice((6.0, 15.0, 40.0)) * self.size.chaos
         self._instances = min(self.random.randint(2, 12), self.size.instances)
-        self._programs: dict[tuple[str, str], Program] = {}
         self._compiled: dict[tuple[str, str], Program] = {}
         self._tell = tell
         self._digest = hashlib.sha256()
@@ -132,8 +142,10 @@ class World:
             try:
                 self.loop.run(self._story())
                 self._check()
-            except (ViolationError, TenutoError) as error:
+            except ViolationError as error:
                 problem = str(error)
+            except (NothingToDoError, EndlessError) as error:
+                problem = f"I7: {error}"
             except Exception as error:  # noqa: BLE001 - whatever it is, it has no type that a caller could know
                 problem = f"I14: {error!r}"
                 self.trace(traceback.format_exc())
@@ -207,6 +219,7 @@ class World:
         trouble.begin()
         await asyncio.sleep(self._chaos)
         trouble.heal()
+        self.watch.healed_at = START + timedelta(seconds=self.loop.time())
         operator = Operator(self._client("operator"), self._open_instances)
         process = Process("operator")
         self.spawn(operator.run(), process)
@@ -247,6 +260,7 @@ class World:
             choose=self.some_engine,
             record=self.asked,
             reads=self.reads,
+            version_of=self.watch.version_of,
         )
 
     async def _come_to_rest(self, customers: list[asyncio.Task[None]]) -> None:
@@ -269,6 +283,7 @@ class World:
 
     def _check(self) -> None:
         aftermath.check_clients(self.watch, self.asked)
+        check_answers(self.watch, self.asked, self._programs)
         aftermath.check_reads(self.reads)
         aftermath.check_workers(self.watch, self.reports, self.services)
         aftermath.check_replay(self.watch, self.memory, self._programs)

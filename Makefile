@@ -15,7 +15,7 @@ LOCK    := pip compile pyproject.toml --generate-hashes --no-emit-index-url --no
 PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$python"; break; }; done)
 
-.PHONY: help setup demo test simulate check bench lock format clean
+.PHONY: help setup demo test simulate mutants check bench lock format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -40,6 +40,9 @@ test: setup ## Run the tests (WORKERS=2, TESTS=tests)
 
 simulate: setup ## Let everything go wrong in SEEDS=500 simulated worlds
 	@$(BIN)/python -m simulation --seeds $(SEEDS) --jobs $(WORKERS)
+
+mutants: setup ## Break the engine on purpose, in every way listed: the simulator must notice
+	@$(BIN)/python -m simulation --mutants --jobs $(WORKERS)
 
 check: setup ## Lint, check the format, the types and who imports whom
 	@$(BIN)/ruff check

@@ -64,6 +64,9 @@ class Conduct:
 
     def _check_what_is_open(self) -> None:
         state, program = self._instance.state, self._program
+        at_work = any(isinstance(open, Queued | Running) for open in state.open.values())
+        if state.status == ("waiting" if at_work else "running"):
+            self._instance.fail("I2", f"it is {state.status}, open are {sorted(state.open)}")
         for execution, open in state.open.items():
             if isinstance(open, Waiting) and any(one.name == open.signal for one in state.buffer):
                 self._instance.fail("I9", f"{execution} waits for signal {open.signal}, which has come")
@@ -86,7 +89,9 @@ class Conduct:
         if before is None or isinstance(before, Stuck):
             self._closes[execution] = close_at
         elif self._closes[execution] != close_at:
-            self._instance.fail("I8", f"{execution} was to close at {self._closes[execution]}, not {close_at}")
+            self._instance.fail(
+                "I8", f"{execution} was to close at {self._closes[execution]}, not {close_at}"
+            )
 
     def _step_failed(self, event: e.StepFailed) -> None:
         if event.at is None:
@@ -157,7 +162,9 @@ class Conduct:
 
     def _rollback(self, event: e.CompensationStarted) -> None:
         """A partial one undoes what it names, and no more."""
-        step = self._program.steps[path_of(event.trigger).rpartition(".")[2]] if "#" in event.trigger else None
+        step = (
+            self._program.steps[path_of(event.trigger).rpartition(".")[2]] if "#" in event.trigger else None
+        )
         if not isinstance(step, Compensate) or step.next is None:
             return
         wanted = set(self._done())

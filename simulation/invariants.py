@@ -27,7 +27,9 @@ from simulation.virtual_time import ViolationError
 GRACE = timedelta(milliseconds=1)
 """A claim may come so much before an attempt is due (domain/results.py)."""
 CALM = timedelta(seconds=15)
-"""So long after the last fault, what it left behind has been found: from then on timers are punctual, leases stay."""
+"""So long after the last fault, what it left behind has been found: from then on timers are punctual."""
+LOST = timedelta(seconds=12)
+"""So long after it, the leases of those who died have been found: from then on every other one stays."""
 PUNCTUAL = timedelta(seconds=2)
 FOLLOWS = {
     "pending": ("running", "failed"),
@@ -205,7 +207,7 @@ def _step_failed(instance: Instance, event: e.StepFailed) -> None:
     if event.timeout is None:
         _accepted(instance, event.execution, event.attempt, "failed")
     elif event.timeout == "leaseLost":
-        if instance.calm_from is not None and event.at > instance.calm_from:
+        if instance.calm_from is not None and event.at > instance.calm_from - CALM + LOST:
             instance.fail("I6", f"{event.execution} was taken from a worker that lives")
     else:
         limit = _limit(open, event.timeout)

@@ -28,7 +28,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "doubt is success",
         "a commit of which nobody knows counts as stored",
         (Edit("engine.loop:Loop._append", "doubts.append(doubt)", "return changes, []"),),
-        quick=True,
     ),
     Mutant(
         "doubt is failure",
@@ -180,7 +179,14 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "no token check",
         "whoever held the attempt once may report its result",
-        (Edit("domain.results:_held", "and open.token == command.token", ""),),
+        (
+            Edit(
+                "domain.results:_held",
+                "and open.attempt == command.attempt and open.token == command.token",
+                "",
+            ),
+        ),
+        quick=True,
     ),
     Mutant(
         "double claim",
@@ -191,9 +197,14 @@ MUTANTS: tuple[Mutant, ...] = (
                 "if not isinstance(open, Queued) or open.attempt != command.attempt:",
                 "if not isinstance(open, Queued | Running) or open.attempt != command.attempt:",
             ),
-            Edit("domain.results:_why_not_claimable", "if open.due_at >", "if isinstance(open, Queued) and open.due_at >"),
+            Edit(
+                "domain.results:_why_not_claimable",
+                "if open.due_at >",
+                "if isinstance(open, Queued) and open.due_at >",
+            ),
             Edit("domain.evolve:_step_started", "assert isinstance(queued, Queued)", "pass"),
         ),
+        quick=True,
     ),
     Mutant(
         "claim before its time",
@@ -210,10 +221,8 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "unheard leases stay",
-        "a lease whose worker never heard of it is not given back",
-        (
-            Edit("engine.workers:Workers.give_back", "self.undelivered.add(token)", "return"),
-        ),
+        "a lease that may be stored, and that no worker has heard of, is not given back",
+        (Edit("engine.loop:Loop._give_up", "_tell(self.on_undelivered, request.token)", "pass"),),
     ),
     Mutant(
         "signs of life not told",
@@ -233,7 +242,13 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "result recorded twice",
         "the same late result is put on record again and again",
-        (Edit("domain.results:_late", "if attempt == closed.accepted or attempt in closed.reported:", "if False:"),),
+        (
+            Edit(
+                "domain.results:_late",
+                "if attempt == closed.accepted or attempt in closed.reported:",
+                "if False:",
+            ),
+        ),
     ),
     Mutant(
         "key of one attempt",
@@ -252,6 +267,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "retry count reset",
         "failures are not counted over the attempts of a step",
         (Edit("domain.evolve:_step_failed", "work.failures += 1", "work.failures = 1"),),
+        quick=True,
     ),
     Mutant(
         "no back-off",
@@ -312,7 +328,6 @@ MUTANTS: tuple[Mutant, ...] = (
                 "return None",
             ),
         ),
-        quick=True,
     ),
     # What is owed --------------------------------------------------------------------------
     Mutant(
@@ -341,5 +356,151 @@ MUTANTS: tuple[Mutant, ...] = (
         "pause hands out",
         "steps of a paused instance are handed out",
         (Edit("domain.results:_why_not_claimable", "if turn.state.paused and", "if False and"),),
+    ),
+    Mutant(
+        "deadline not met",
+        "reaching its goal does not end a deadline",
+        (Edit("domain.deadlines:step_completed", "running is not None and", "False and"),),
+    ),
+    Mutant(
+        "all escalations at once",
+        "a deadline escalates before its share of the time has gone",
+        (Edit("domain.deadlines:_deadline_due", "if step.at <= turn.at]", "if True]"),),
+    ),
+    # Undoing -----------------------------------------------------------------------------
+    Mutant(
+        "undo forwards",
+        "what was done first is undone first",
+        (Edit("domain.rollback:everything", "*reversed(turn.state.undo)", "*turn.state.undo"),),
+        quick=True,
+    ),
+    Mutant(
+        "undo all at once",
+        "an undo does not wait for the one before it",
+        (Edit("domain.rollback:advance", "if _is_under_way(turn, rollback):", "if False:"),),
+    ),
+    Mutant(
+        "late success not undone",
+        "what succeeds after it was given up is left standing",
+        (Edit("domain.evolve:_result_ignored", "completed(state,", "(state,"),),
+        quick=True,
+    ),
+    Mutant(
+        "success of an earlier attempt forgotten",
+        "an attempt that succeeded late, while another was open, is not undone with the rest",
+        (Edit("domain.executing:closed", "if not accepted and work.late_success is not None:", "if False:"),),
+    ),
+    Mutant(
+        "rollback beside the work",
+        "the final rollback leaves running what was running",
+        (Edit("domain.rollback:begin", "turn.cancel_everything(reason)", "pass"),),
+    ),
+    Mutant(
+        "failed undo swallowed",
+        "an undo that failed waits for nobody, and nobody hears of it",
+        (
+            Edit(
+                "domain.rollback:undo_failed",
+                "turn.emit(\n        AlertRaised(",
+                "str(\n        AlertRaised(",
+            ),
+        ),
+    ),
+    Mutant(
+        "undo counted as done",
+        "an undo that an operator gave up counts as undone",
+        (Edit("domain.executing:given_up", "state.rollback.failed.append(undoes)", "undone(state, undoes)"),),
+    ),
+    Mutant(
+        "savepoint ignored",
+        "a partial rollback does not stop at its savepoint",
+        (Edit("domain.steps.compensate:Compensate._chosen", "if entry.version > since]", "]"),),
+    ),
+    Mutant(
+        "named steps ignored",
+        "a partial rollback undoes more than the steps that it names",
+        (Edit("domain.steps.compensate:Compensate._chosen", "if entry.step in self.steps]", "]"),),
+    ),
+    Mutant(
+        "standing effects not said",
+        "an instance that fails with effects standing raises no alert",
+        (
+            Edit(
+                "domain.failure:alert_standing",
+                "turn.emit(\n        AlertRaised(",
+                "str(\n        AlertRaised(",
+            ),
+        ),
+    ),
+    Mutant(
+        "used-up attempts not said",
+        "a step that has used up its attempts raises no alert",
+        (
+            Edit(
+                "domain.failure:_alert_exhausted",
+                "turn.emit(\n        AlertRaised(",
+                "str(\n        AlertRaised(",
+            ),
+        ),
+    ),
+    # Scopes and maps -------------------------------------------------------------------------
+    Mutant(
+        "join too early",
+        "a scope that waits for all goes on while one is at work",
+        (Edit("domain.steps.scope:needed", "return blocks\n", "return max(1, blocks - 1)\n"),),
+    ),
+    Mutant(
+        "last item left out",
+        "the last item of a map never begins",
+        (Edit("domain.steps.map:Map.begin", "len(scope.blocks))", "len(scope.blocks) - 1)"),),
+    ),
+    Mutant(
+        "all items at once",
+        "a map begins more items than it may",
+        (
+            Edit(
+                "domain.steps.map:Map.begin",
+                "room = self.max_concurrency - turn.under_way(execution)",
+                "room = len(scope.blocks)",
+            ),
+        ),
+    ),
+    # Status ------------------------------------------------------------------------------
+    Mutant(
+        "any status may follow",
+        "a wait ends the instance without passing through running",
+        (
+            Edit("domain.turn:Turn.settle", 'if stored == "waiting" and status == "completed":', "if False:"),
+            Edit("domain.turn:Turn.settle", "check_transition(stored, status, reason)", "pass"),
+        ),
+    ),
+    Mutant(
+        "running while it waits",
+        "an instance with nothing at work says that it is running",
+        (
+            Edit(
+                "domain.turn:Turn._status",
+                'return "running" if state.active else "waiting"',
+                'return "running"',
+            ),
+        ),
+    ),
+    # Projections ---------------------------------------------------------------------------
+    Mutant(
+        "position outside its transaction",
+        "a projection that dies in the middle of a batch has its rows, and not their position",
+        (
+            Edit(
+                "simulation.follower:Follower.catch_up",
+                'if self._faults.strikes("follower crash"):\n            return\n',
+                'dies = self._faults.strikes("follower crash")\n',
+            ),
+            Edit(
+                "simulation.follower:Follower.catch_up",
+                "self.position += len(batch)",
+                "self.position += 0 if dies else len(batch)",
+            ),
+        ),
+        quick=True,
     ),
 )

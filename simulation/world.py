@@ -97,14 +97,13 @@ class Complaints(logging.Handler):
 
 
 class World:
-    """`memory` makes the store that is used: a broken one shows that the checks bite."""
+    """`tell` hears of everything that happens, line by line."""
 
     def __init__(
         self,
         seed: int,
         size: Size | None = None,
         *,
-        memory: Callable[[VirtualClock], MemoryStore] = MemoryStore,
         tell: Callable[[str], None] | None = None,
     ) -> None:
         self.seed = seed
@@ -114,7 +113,7 @@ class World:
         self.loop = VirtualLoop(self._dice("order"), shuffled=shuffled)  # type: ignore[abstract]  # as much as is used
         self.faults = Faults(self._dice("faults"), without=self.size.without)
         self.network = Network(self.loop, self._dice("network"), self.faults)
-        self.memory = memory(self.clock())
+        self.memory = MemoryStore(self.clock())
         self.database = Database(self.loop, self.memory, self._dice("store"), self.faults)
         self.services = Services(self.loop, self._dice("services"), self.faults)
         self._programs: dict[tuple[str, str], Program] = {}

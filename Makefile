@@ -9,13 +9,14 @@ STAMP   := $(VENV)/.setup-done
 WORKERS ?= 2
 TESTS   ?= tests
 SEEDS   ?= 500
+CASES   ?= 20000
 LOCK    := pip compile pyproject.toml --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11
 
 # The first Python that is new enough; `make setup PYTHON=/path/to/python` overrides it.
 PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$python"; break; }; done)
 
-.PHONY: help setup demo test simulate mutants check bench lock format clean
+.PHONY: help setup demo test simulate mutants fuzz check bench lock format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -43,6 +44,9 @@ simulate: setup ## Let everything go wrong in SEEDS=500 simulated worlds
 
 mutants: setup ## Break the engine on purpose, in every way listed: the simulator must notice
 	@$(BIN)/python -m simulation --mutants --jobs $(WORKERS)
+
+fuzz: setup ## Read CASES=20000 random definitions, conditions and templates of each kind
+	@TENUTO_FUZZ_CASES=$(CASES) $(BIN)/python -m pytest -q -n $(WORKERS) tests/fuzz
 
 check: setup ## Lint, check the format, the types and who imports whom
 	@$(BIN)/ruff check

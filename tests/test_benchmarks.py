@@ -19,10 +19,12 @@ TINY = 0.002
 CPU = ["cpu", "cpu.server", "cpu.workers", "cpu.postgres", "cpu.driver"]
 REPORTED: dict[str, dict[str, str]] = {
     "micro": {f"micro.{name}": "µs/event" for name in ("decide", "owed", "encode", "decode", "fold")}
-    | {"micro.condition": "µs"},
+    | {"micro.order": "µs/event", "micro.condition": "µs"},
     "append": {f"append.batch_{events}": "commits/s" for events in (1, 10, 100, 1000)},
-    "growth": {f"growth.steps_{steps}": "steps/s" for steps in (500, 2000)}
-    | {f"growth.cpu_{steps}": "ms/step" for steps in (500, 2000)},
+    "growth": {f"growth.steps_{steps}": "steps/s" for steps in (500, 5000)}
+    | {f"growth.cpu_{steps}": "ms/step" for steps in (500, 5000)}
+    | {"growth.kept": "%", "growth.kept_cpu": "%"},
+    "load": {"load.snapshot": "ms", "load.bare": "ms"},
     "throughput": {"throughput": "steps/s"}
     | {f"throughput.{name}": "ms/step" for name in CPU}
     | {"throughput.events_per_commit": "events"},

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from benchmarks.bench import Measure
-from benchmarks.measures import append, growth, latency, memory, micro, size, startup, throughput
+from benchmarks.measures import append, growth, latency, load, memory, micro, size, startup, throughput
 
 MEASURES: dict[str, Measure] = {
     "micro": micro.run,
     "append": append.run,
     "growth": growth.run,
+    "load": load.run,
     "throughput": throughput.run,
     "latency": latency.run,
     "memory": memory.run,

@@ -97,7 +97,7 @@ def try_out(text: str) -> None:
 
 def _go_on(state: State, program: Any) -> None:
     for key in [effect.key for effect in owed(state).values() if isinstance(effect, Invoke)][:3]:
-        lease = {"execution": key, "attempt": 1, "token": key}
+        lease: dict[str, Any] = {"execution": key, "attempt": 1, "token": key}
         claim = ClaimStep(at=AT, command_id="2", worker="w", **lease)
         if typed(lambda claim=claim: advance(claim, state, program)):  # type: ignore[misc]
             done = CompleteStep(at=AT, command_id="3", output={"flag": 0, "list": [1]}, **lease)

@@ -7,6 +7,7 @@ end stands in `aftermath.py`, what an instance's definition says of it in `condu
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -29,7 +30,7 @@ GRACE = timedelta(milliseconds=1)
 CALM = timedelta(seconds=15)
 """So long after the last fault, what it left behind has been found: from then on timers are punctual."""
 LOST = timedelta(seconds=12)
-"""So long after it, the leases of those who died have been found: from then on every other one stays."""
+"""So long after it, the leases of those who died have been found: from then on, what a worker has in hand it keeps."""
 PUNCTUAL = timedelta(seconds=2)
 FOLLOWS = {
     "pending": ("running", "failed"),
@@ -43,7 +44,8 @@ FOLLOWS = {
 class Instance:
     """One instance as the log tells it."""
 
-    def __init__(self, id: str) -> None:
+    def __init__(self, id: str, handed: Counter[tuple[str, int]]) -> None:
+        self.handed = handed  # What has reached a worker, by key and attempt.
         self.state = State(id=id)
         self.events: list[e.Event] = []
         self.at: datetime | None = None
@@ -74,12 +76,18 @@ class Instance:
 class Watch:
     """`instances` by id, as far as the log goes."""
 
-    def __init__(self, memory: MemoryStore, programs: Mapping[tuple[str, str], Program]) -> None:
+    def __init__(
+        self,
+        memory: MemoryStore,
+        programs: Mapping[tuple[str, str], Program],
+        handed: Counter[tuple[str, int]],
+    ) -> None:
         self.instances: dict[str, Instance] = {}
         self.healed_at: datetime | None = None
         self.starts: dict[str, str] = {}  # Idempotency key → instance.
         self._memory = memory
         self._programs = programs
+        self._handed = handed
         self._position = 0
 
     def version_of(self, instance: str) -> int:
@@ -97,7 +105,7 @@ class Watch:
             if not recorded.stream.startswith("definition/"):
                 instance = self.instances.get(recorded.stream)
                 if instance is None:
-                    instance = self.instances[recorded.stream] = Instance(recorded.stream)
+                    instance = self.instances[recorded.stream] = Instance(recorded.stream, self._handed)
                 touched[recorded.stream] = instance
                 self._happened(instance, recorded)
         for instance in touched.values():
@@ -207,7 +215,8 @@ def _step_failed(instance: Instance, event: e.StepFailed) -> None:
     if event.timeout is None:
         _accepted(instance, event.execution, event.attempt, "failed")
     elif event.timeout == "leaseLost":
-        if instance.calm_from is not None and event.at > instance.calm_from - CALM + LOST:
+        handed = instance.handed[f"{instance.state.id}/{event.execution}", event.attempt]
+        if handed and instance.calm_from is not None and event.at > instance.calm_from - CALM + LOST:
             instance.fail("I6", f"{event.execution} was taken from a worker that lives")
     else:
         limit = _limit(open, event.timeout)

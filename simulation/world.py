@@ -117,7 +117,7 @@ class World:
         self.database = Database(self.loop, self.memory, self._dice("store"), self.faults)
         self.services = Services(self.loop, self._dice("services"), self.faults)
         self._programs: dict[tuple[str, str], Program] = {}
-        self.watch = Watch(self.memory, self._programs)
+        self.watch = Watch(self.memory, self._programs, self.services.dispatches)
         self.asked: list[Asked] = []
         self.reads: list[Read] = []
         self.reports: list[Report] = []

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 from domain.commands import ClaimStep, CompleteStep, StartInstance
 from domain.definition.parse import read_definition
+from domain.definition.program import Program
 from domain.instance import advance, owed
 from domain.owed import Invoke
 from domain.state import State
 from tests.domain.definitions import definitions
-from tests.fuzz.cases import many, typed, within
+from tests.fuzz.cases import many, soon, typed
 
 READING_S = 2.0
 """Of a text of a few KiB: 3 ms per KiB are usual."""
@@ -84,18 +85,20 @@ def spoilt_trees(draw: Any) -> str:
 
 
 def try_out(text: str) -> None:
-    with within(READING_S, text):
-        found = typed(lambda: read_definition(text))
+    found = soon(READING_S, lambda: typed(lambda: read_definition(text)), text)
     if found is not None:
         program = found.program("1")
-        state = State(id="0-1")
-        with within(READING_S, text):
-            start = StartInstance(at=AT, command_id="1", namespace="default", input={"a": 1, "list": [1, 2]})
-            if typed(lambda: advance(start, state, program)) is not None:
-                _go_on(state, program)
+        soon(READING_S, lambda: _run(program), text)
 
 
-def _go_on(state: State, program: Any) -> None:
+def _run(program: Program) -> None:
+    state = State(id="0-1")
+    start = StartInstance(at=AT, command_id="1", namespace="default", input={"a": 1, "list": [1, 2]})
+    if typed(lambda: advance(start, state, program)) is not None:
+        _go_on(state, program)
+
+
+def _go_on(state: State, program: Program) -> None:
     for key in [effect.key for effect in owed(state).values() if isinstance(effect, Invoke)][:3]:
         lease: dict[str, Any] = {"execution": key, "attempt": 1, "token": key}
         claim = ClaimStep(at=AT, command_id="2", worker="w", **lease)

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from domain.expressions import compile_condition, compile_value
 from domain.expressions.size import bounded
-from tests.fuzz.cases import many, typed, within
+from tests.fuzz.cases import many, soon, typed
 
 EVALUATION_S = 0.25
 """Of an expression within its limits, on data of a few hundred values; the limits make it polynomial."""
 
+MANY_VISITS = 200
 AT_ONCE = 20
 """Cases of one example: drawing the data costs more than trying an expression on it."""
 
@@ -70,10 +71,12 @@ TEMPLATES = st.recursive(
 def test_a_condition_is_refused_with_a_type_or_gives_a_verdict(
     texts: list[str], data: dict[str, Any]
 ) -> None:
+    def verdict(text: str) -> bool:
+        condition = typed(partial(compile_condition, text))
+        return condition is None or condition(data) in (True, False)
+
     for text in texts:
-        with within(EVALUATION_S, (text, data)):
-            condition = typed(partial(compile_condition, text))
-            assert condition is None or condition(data) in (True, False)
+        assert soon(EVALUATION_S, partial(verdict, text), (text, data))
 
 
 @given(st.lists(TEMPLATES, min_size=AT_ONCE, max_size=AT_ONCE), SCOPES)
@@ -81,13 +84,14 @@ def test_a_condition_is_refused_with_a_type_or_gives_a_verdict(
 def test_a_template_is_refused_with_a_type_or_makes_json_within_its_bounds(
     templates: list[Any], data: dict[str, Any]
 ) -> None:
+    def make(template: Any) -> bytes:
+        value = typed(partial(compile_value, template))
+        made = None if value is None else typed(partial(value, data))
+        assert bounded(made) is made
+        return msgspec.json.encode(made)
+
     for template in templates:
-        with within(EVALUATION_S, (template, data)):
-            value = typed(partial(compile_value, template))
-            if value is not None:
-                made = typed(partial(value, data))
-                assert bounded(made) is made
-                msgspec.json.encode(made)
+        soon(EVALUATION_S, partial(make, template), (template, data))
 
 
 @given(st.integers(2, 12), st.integers(1, 300), st.sampled_from(["list", "object", "concat", "nest"]))
@@ -101,11 +105,12 @@ def test_what_feeds_on_itself_ends_in_a_refusal(width: int, seed: int, form: str
         "nest": [["$.a"]],
     }
     grow = compile_value(templates[form])
-    data: dict[str, Any] = {"a": "x" * seed}
-    with within(20 * EVALUATION_S, (form, width, seed)):
-        for _ in range(200):
-            made = typed(partial(grow, data))
-            if made is None:
-                return
-            data = {"a": made}
-    raise AssertionError(f"{form} of {width} grows for ever")
+
+    def visits() -> int:
+        data: Any = {"a": "x" * seed}
+        count = 0
+        while data["a"] is not None and count < MANY_VISITS:
+            data, count = {"a": typed(partial(grow, data))}, count + 1
+        return count
+
+    assert soon(20 * EVALUATION_S, visits, (form, width, seed)) < MANY_VISITS

@@ -35,6 +35,7 @@ def soon(seconds: float, work: Callable[[], Found], what: object) -> Found:
 
     What took longer is done once more: a collection of Hypothesis's own garbage may have come in between.
     """
+    spent = seconds
     for _ in range(2):
         began = time.thread_time()
         found = work()

@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 MUTANTS = ROOT / "mutants"
 SURVIVED = {0, 5, 33, 34}
-"""How a mutant's tests ended that noticed nothing: they passed, or there were none. One that hangs or crashes is noticed."""
+"""How tests ended that noticed nothing: they passed, or there were none. What hangs or crashes is noticed."""
 
 
 def fates() -> dict[str, int | None]:

@@ -34,7 +34,7 @@ def bounded(value: Any) -> Any:
                 size += 8
             if size > MAX_VALUE_BYTES:
                 raise LimitExceededError(subject=SUBJECT, actual=size, limit=MAX_VALUE_BYTES, unit="bytes")
-        if depth > MAX_VALUE_DEPTH and below:
+        if depth == MAX_VALUE_DEPTH and below:
             raise LimitExceededError(subject=SUBJECT, actual=depth + 1, limit=MAX_VALUE_DEPTH, unit="levels")
         level = below
     return value

@@ -24,7 +24,7 @@ from engine.waits import within
 
 MAX_WAIT_SECONDS = 60.0
 LATE_COMMIT = timedelta(seconds=30)
-"""So long a commit of which nobody heard may still be on its way; until then, a lease that is not there may yet come."""
+"""So long a commit of which nobody heard may be on its way: until then a lease that is not there may yet come."""
 MAX_PULSES = 100_000
 """Bare heartbeats remembered, one per token."""
 

@@ -71,7 +71,7 @@ def applied(mutant: Mutant) -> Iterator[None]:
     """Raises MutantLostError, before anything is changed, when the text of an edit is not there once."""
     edits: dict[FunctionType, list[Edit]] = {}
     for edit in mutant.edits:
-        edits.setdefault(_function(edit), []).append(edit)
+        edits.setdefault(_function(mutant.name, edit), []).append(edit)
     changed = [(function, _mutated(mutant.name, those, function)) for function, those in edits.items()]
     before = [(function, function.__code__) for function in edits]
     try:
@@ -83,11 +83,14 @@ def applied(mutant: Mutant) -> Iterator[None]:
             function.__code__ = code
 
 
-def _function(edit: Edit) -> FunctionType:
+def _function(mutant: str, edit: Edit) -> FunctionType:
     module, _, path = edit.where.partition(":")
-    found: Any = importlib.import_module(module)
-    for name in path.split("."):
-        found = inspect.getattr_static(found, name)
+    try:
+        found: Any = importlib.import_module(module)
+        for name in path.split("."):
+            found = inspect.getattr_static(found, name)
+    except (ImportError, AttributeError) as error:
+        raise MutantLostError(mutant=mutant, where=edit.where, times=0) from error
     if isinstance(found, property):
         found = found.fget
     assert isinstance(found, FunctionType), f"{edit.where} is no function"

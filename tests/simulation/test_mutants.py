@@ -47,13 +47,11 @@ def test_it_is_found_out(mutant: Mutant) -> None:
     assert killed.invariant.startswith("I"), killed.problem
 
 
-def test_a_mutant_whose_text_has_gone_says_so() -> None:
-    lost = Mutant("lost", "nothing", (Edit("domain.evolve:evolve", "state.version += 2", "pass"),))
+@pytest.mark.parametrize("where", ["domain.evolve:evolve", "domain.evolve:gone", "domain.gone:evolve"])
+def test_a_mutant_whose_text_has_gone_says_so(where: str) -> None:
+    lost = Mutant("lost", "nothing", (Edit(where, "state.version += 2", "pass"),))
     code = evolve.__code__
-    with (
-        pytest.raises(MutantLostError, match=r"'lost' changes domain\.evolve:evolve.*0 times"),
-        applied(lost),
-    ):
+    with pytest.raises(MutantLostError, match=rf"'lost' changes {where}.*0 times"), applied(lost):
         pass
     assert evolve.__code__ is code
 

@@ -26,6 +26,10 @@ MAX_CHILD_DEPTH: Final = 100
 # Of one map. They all begin in one command unless `maxConcurrency` says otherwise.
 MAX_ITEMS: Final = 10_000
 
+# What a template makes: it may name a large value many times, and a loop may feed its result to it again.
+MAX_VALUE_BYTES: Final = MAX_BODY_BYTES
+MAX_VALUE_DEPTH: Final = 2 * MAX_DEPTH
+
 # Expressions: they run inside the engine's loop, so their worst case is bounded when they are compiled.
 MAX_EXPRESSION_LENGTH: Final = 2000
 MAX_EXPRESSION_OPERATORS: Final = 100

@@ -53,10 +53,13 @@ def check_ends(watch: Watch, services: Services) -> None:
 def _check_effects(instance: Instance, services: Services) -> None:
     state = instance.state
     for execution in instance.succeeded:
-        if execution in instance.undone:
+        how = instance.undone.get(execution)
+        if how is not None and how != "given up":
             continue
         if execution not in state.undo:
             instance.fail("I10", f"{execution} succeeded, was not undone, and is forgotten")
+        if how is not None and _late(instance, execution):
+            continue  # A person gave up on what was undone after the end.
         if state.outcome in ("compensated", "cancelled") and not instance.partial:
             instance.fail("I10", f"it ended {state.outcome}, and {execution} stands")
         if state.status == "failed" and execution not in state.standing and not _late(instance, execution):

@@ -48,10 +48,16 @@ class Asked(Struct, kw_only=True, eq=False):
     answer: Answer | None = None
     error: str = ""
     doubled: bool = False
+    # Of an act: on what, how it is made, the version of the instance when it was asked and when the answer was heard.
+    instance: str = ""
+    make: Act | None = None
+    least: int = 0
+    most: int = 0
+    refused_with: str | None = None
 
 
 class Read(Struct, frozen=True, kw_only=True):
-    """What a client saw of an instance of which it knew that it was at version `least`."""
+    """What a client saw of an instance that was at version `least` when it asked."""
 
     instance: str
     least: int
@@ -73,6 +79,7 @@ class Client:
         record: list[Asked],
         reads: list[Read],
         renamed: dict[str, Mapping],
+        version_of: Callable[[str], int],
     ) -> None:
         self.name = name
         self.random = random
@@ -83,6 +90,7 @@ class Client:
         self._record = record
         self._reads = reads
         self._renamed = renamed
+        self._version_of = version_of
 
     async def start(self, definition: str, key: str, body: str = "", **fields: Any) -> Asked:
         """Until it is granted or refused, or patience ends."""
@@ -109,7 +117,7 @@ class Client:
         def ask(engine: Engine, id: str) -> Coroutine[Any, Any, Answer]:
             return engine.act(instance, lambda env: make(env, id))
 
-        return await self.ask(what, ask, key=key, body=body)
+        return await self.ask(what, ask, key=key, body=body, instance=instance, act=make)
 
     async def signal_by_key(self, name: str, correlation_key: str, signal_id: str) -> Asked:
         async def ask(engine: Engine, id: str) -> Answer:
@@ -148,9 +156,9 @@ class Client:
 
         return await self.ask("migrate", ask)
 
-    async def read(self, instance: str, least: int) -> None:
-        """What any engine says of it: never less than is known already."""
-        server = self._choose()
+    async def read(self, instance: str) -> None:
+        """What any engine says of it: never less than is in the log already."""
+        server, least = self._choose(), self._version_of(instance)
 
         async def ask() -> State:
             return await server.engine.state_of(instance)
@@ -168,26 +176,25 @@ class Client:
         *,
         key: str | None = None,
         body: str = "",
+        instance: str = "",
+        act: Act | None = None,
     ) -> Asked:
         """The last try. Each has an id of its own."""
         tries = 0
         while True:
             tries += 1
-            asked = await self._once(what, make, key, body)
+            asked = Asked(id=f"{self.name}/{len(self._record)}", what=what, key=key, body=body)
+            asked.instance, asked.make = instance, act
+            await self._once(asked, make)
             if asked.told in ("granted", "refused") or (tries >= TRIES and not self.faults.healed):
                 return asked
             await self.clock.sleep(AGAIN_SECONDS)
 
     async def _once(
-        self,
-        what: str,
-        make: Callable[[Engine, str], Coroutine[Any, Any, Answer | None]],
-        key: str | None,
-        body: str,
-    ) -> Asked:
-        asked = Asked(id=f"{self.name}/{len(self._record)}", what=what, key=key, body=body)
+        self, asked: Asked, make: Callable[[Engine, str], Coroutine[Any, Any, Answer | None]]
+    ) -> None:
         self._record.append(asked)
-        server = self._choose()
+        server, asked.least = self._choose(), self._version_of(asked.instance)
 
         async def call() -> Answer | None:
             return await make(server.engine, asked.id)
@@ -206,7 +213,8 @@ class Client:
             asked.told, asked.error = "not now", repr(error)
         except TenutoError as error:
             asked.told, asked.error = "refused", repr(error)
-        return asked
+            asked.refused_with = type(error).__name__
+        asked.most = self._version_of(asked.instance)
 
 
 class Customer:
@@ -242,7 +250,7 @@ class Customer:
             started = await client.start(definition, self._key, **settings)
         instance = started.answer.instance_id
         for number in range(random.choice((0, 1, 1, 2, 3, 5))):
-            await client.read(instance, started.answer.version)
+            await client.read(instance)
             await client.clock.sleep(random.uniform(0, chaos_seconds * 0.3))
             if key is not None and random.random() < 0.2:
                 await client.signal_by_key("go", key, f"{client.name}-{number}")

@@ -21,7 +21,7 @@ TINY = 0.002
 CPU = ["cpu", "cpu.server", "cpu.workers", "cpu.postgres", "cpu.driver"]
 REPORTED: dict[str, dict[str, str]] = {
     "micro": {f"micro.{name}": "µs/event" for name in ("decide", "owed", "encode", "decode", "fold")}
-    | {"micro.condition": "µs"},
+    | {"micro.order": "µs/event", "micro.condition": "µs"},
     "append": {f"append.batch_{events}": "commits/s" for events in (1, 10, 100, 1000)},
     "projections": dict.fromkeys(
         [
@@ -33,7 +33,9 @@ REPORTED: dict[str, dict[str, str]] = {
     "lists": {f"lists.{name.replace(' ', '_')}": "ms" for name in combinations(100)},
     "audit": dict.fromkeys(["audit.follow", "audit.verify", "audit.verify_live"], "events/s"),
     "growth": {f"growth.steps_{steps}": "steps/s" for steps in (500, 5000)}
-    | {f"growth.cpu_{steps}": "ms/step" for steps in (500, 5000)},
+    | {f"growth.cpu_{steps}": "ms/step" for steps in (500, 5000)}
+    | {"growth.kept": "%", "growth.kept_cpu": "%"},
+    "load": {"load.snapshot": "ms", "load.bare": "ms"},
     "insight": dict.fromkeys(
         ["insight.verify", "insight.verify.one_process", "insight.verify.decide"], "events/s"
     )

@@ -553,7 +553,7 @@ APPENDS = st.tuples(
 )
 OTHERS = st.one_of(
     st.tuples(st.just("replace"), STREAMS, st.lists(ROWS, max_size=2), st.integers(0, 1)),
-    st.tuples(st.just("snapshot"), STREAMS, st.integers(0, 2)),
+    st.tuples(st.just("snapshot"), STREAMS, st.integers(0, 2), st.sampled_from([STATE_VERSION, 1])),
     st.tuples(st.just("renew"), SESSIONS, TIMES),
     st.tuples(st.just("end"), SESSIONS),
 )
@@ -580,9 +580,9 @@ async def act(store: Store, operation: tuple[Any, ...]) -> object:
             case ("replace", stream, rows, behind):
                 mine = [row for row in rows if row.instance == stream]
                 return await store.replace_owed(stream, mine, version=known[stream] - behind)
-            case ("snapshot", stream, behind):
+            case ("snapshot", stream, behind, shape):
                 version = max(known[stream] - behind, 0)
-                await store.save_snapshots([Snapshot(stream, version, 1, b"%d" % version)])
+                await store.save_snapshots([Snapshot(stream, version, shape, b"%d" % version)])
             case ("renew", session, until):
                 await store.renew([Session(id=session, worker="w", expires_at=until)])
             case ("end", session):
@@ -609,7 +609,11 @@ async def everything(store: Store, question: tuple[Any, ...]) -> list[object]:
         await store.owed_by(moment, limit, after),
         await store.claimable(["q1", "q2"], moment, limit, [after] if after else []),
         await store.owed_under(["s1"]),
+        await store.owed_under(["s1", "s2", "nobody"]),
         await store.listeners("default", "k", "paid"),
+        await store.listeners("other", "k", "refused"),
+        [(e.version, e.topic) for e in await store.read("a", after=limit, upto=2 * limit, limit=limit)],
+        await store.versions(["a", "b", "c", "d"]),
         await store.expired_sessions(moment),
     ]
 

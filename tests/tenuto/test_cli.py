@@ -63,6 +63,7 @@ EXPECTED = [
     "demo",
     "audit",
     "evidence",
+    "simulate",
 ]
 AUDIT = [f"audit {name}" for name in ("log", "key", "checkpoint", "export", "verify", "roles")]
 ACTS = [
@@ -509,6 +510,18 @@ def test_demo_runs_the_example(monkeypatch: pytest.MonkeyPatch) -> None:
     program = fake(monkeypatch, "examples.order.demo")
     run("demo", "--json")
     assert program.calls == [(True,)]
+
+
+def test_simulate_asks_the_simulator(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = fake(monkeypatch, "simulation.command")
+    run("simulate", "--seeds", "20", "--jobs", "2", "--json")
+    run("simulate", "--seed", "7", "--trace")
+    assert program.calls == [
+        (["--seeds", "20", "--first", "0", "--jobs", "2", "--json"],),
+        (["--seed", "7", "--trace"],),
+    ]
+    _, err = run("simulate", "--trace", code=1)
+    assert "--seed" in err
 
 
 def test_an_installation_without_the_server_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ Lists of many instances come from the projections (`api/routes/lists.py`); this 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +15,6 @@ from api.errors import InvalidParameterError
 from api.wiring import namespace_of, wiring_of
 from domain.codec import decode
 from domain.errors import UnknownInstanceError
-from domain.events import Event
 from domain.evolve import evolve
 from domain.history import Happened, instance_view, timed
 from domain.state import State
@@ -56,14 +54,6 @@ async def view_now(request: Request, instance_id: str) -> dict[str, Any]:
     if state.namespace != namespace_of(request):
         raise UnknownInstanceError(instance_id=instance_id)
     return instance_view(state, history)
-
-
-def view_of_events(instance_id: str, events: Sequence[Event]) -> dict[str, Any]:
-    """The same, of an instance whose events are all at hand."""
-    state = State(id=instance_id)
-    for event in events:
-        evolve(state, event)
-    return instance_view(state, timed(enumerate(events, start=1)))
 
 
 async def view_of(engine: Engine, state: State, *, include_history: bool = False) -> dict[str, Any]:

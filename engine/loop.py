@@ -319,7 +319,7 @@ class Loop:
         self._answer_all(draft, position)
         self.onlookers.saw(draft.decided)
         for state in ended:
-            self.onlookers.saw_end(state.id)
+            self.onlookers.saw_end(state)
             tell(self.hooks.end, state)
         if changes:
             tell(self.hooks.commit, position or 0)

@@ -11,16 +11,18 @@ import contextlib
 from collections.abc import Iterable, Iterator
 
 from domain.events import Event
+from domain.state import State
 from engine.draft import Decided
 
 
 class Onlooker:
-    """`ended` is done once the end has been seen here."""
+    """`ended` is done once the end has been seen here; `state` is the instance's, then."""
 
-    __slots__ = ("_events", "_whole", "ended")
+    __slots__ = ("_events", "_whole", "ended", "state")
 
     def __init__(self) -> None:
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.state: State | None = None
         self._events: list[Event] = []
         self._whole = True
 
@@ -28,14 +30,15 @@ class Onlooker:
         self._events += item.events
         self._whole = self._whole and len(self._events) == item.version
 
-    def saw_end(self) -> None:
+    def saw_end(self, state: State) -> None:
+        self.state = state
         if not self.ended.done():
             self.ended.set_result(None)
 
     @property
     def history(self) -> list[Event] | None:
-        """All that has happened to the instance until its end; None where that was not seen here as a whole."""
-        return self._events if self._whole and self.ended.done() else None
+        """All that happened to the instance up to `state`; None where that was not seen here as a whole."""
+        return self._events[: self.state.version] if self.state is not None and self._whole else None
 
 
 class Onlookers:
@@ -64,6 +67,7 @@ class Onlookers:
                     for onlooker in self._by_instance.get(item.request.stream, ()):
                         onlooker.saw(item)
 
-    def saw_end(self, instance: str) -> None:
-        for onlooker in self._by_instance.get(instance, ()):
-            onlooker.saw_end()
+    def saw_end(self, state: State) -> None:
+        """The state is theirs: the engine has no more use for that of an instance that has ended."""
+        for onlooker in self._by_instance.get(state.id, ()):
+            onlooker.saw_end(state)

@@ -14,13 +14,15 @@ from api import bodies
 from api.bodies import StartBody
 from api.errors import InvalidParameterError
 from api.past import check_zone, past_of
-from api.reading import events_after, happened_of, state_of, view_now, view_of, view_of_events
+from api.reading import events_after, happened_of, state_of, view_now, view_of
 from api.routes import examples
 from api.routes.paging import DEFAULT_PAGE, Cursor, Limit, number_of, page
 from api.routing import ACTOR, Routes, refuse_others
 from api.wiring import caller_of, etag, reply, seconds_of, while_connected, wiring_of
 from domain.digest import digest
-from domain.history import step_executions, transitions
+from domain.evolve import evolve
+from domain.history import instance_view, step_executions, timed, transitions
+from domain.state import State
 from engine.engine import Engine
 from engine.messages import Answer, StartRequest
 
@@ -109,8 +111,9 @@ async def _run(request: Request, start: StartRequest, seconds: float) -> tuple[A
         answer = await engine.start_instance(start, instance_id)
         if answer.instance_id == instance_id:
             await while_connected(request, engine.wait_for(onlooker, instance_id, seconds), None)
-            if onlooker.history is not None:
-                return answer, view_of_events(instance_id, onlooker.history)
+            history, state = onlooker.history, onlooker.state
+            if state is not None and history is not None:
+                return answer, instance_view(state, timed(enumerate(history, start=1)))
         else:
             await while_connected(request, engine.wait_for_end(answer.instance_id, seconds), None)
     return answer, await view_now(request, answer.instance_id)
@@ -121,7 +124,10 @@ async def _started(engine: Engine, answer: Answer) -> dict[str, Any]:
     if not answer.created:
         state = await engine.state_of(answer.instance_id, version=answer.version)
         return await view_of(engine, state)
-    return view_of_events(answer.instance_id, answer.events)
+    state = State(id=answer.instance_id)
+    for event in answer.events:
+        evolve(state, event)
+    return instance_view(state, timed(enumerate(answer.events, start=1)))
 
 
 @routes.add(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from domain.commands import CompleteStep
 from domain.events import Event
+from domain.state import State
 from engine.draft import Decided, Request
 from engine.messages import StartRequest
 from engine.onlookers import Onlooker, Onlookers
@@ -23,7 +24,7 @@ async def seen(*items: Decided) -> Onlooker:
     with onlookers.of("0-i") as onlooker:
         for item in items:
             onlookers.saw([item])
-        onlookers.saw_end("0-i")
+        onlookers.saw_end(State(id="0-i", version=sum(len(item.events) for item in items)))
     onlookers.saw([decided(99, 1)])  # Nobody looks any more.
     return onlooker
 
@@ -53,3 +54,4 @@ async def test_what_it_has_seen_is_the_log() -> None:
             await world.engine.start_instance(request, id)
             await world.work("w")
             assert onlooker.history == await world.log(id)
+            assert onlooker.state == await world.state(id)

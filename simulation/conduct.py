@@ -43,6 +43,7 @@ class Conduct:
         self._begun: dict[str, set[str]] = {}  # Blocks of a scope that have begun.
         self._failed: dict[str, set[str]] = {}
         self._enough: dict[str, set[str]] = {}  # Blocks that were cancelled because enough had ended.
+        self._under_way: dict[str, int] = {}  # Blocks of a map, when it was last looked at.
         self._saved: dict[str, frozenset[str]] = {}  # What was done when a savepoint was reached.
 
     @property
@@ -87,7 +88,9 @@ class Conduct:
                 self._instance.fail("I10", f"{execution} is open in the final rollback")
             if isinstance(open, Scope) and isinstance(step := program.steps[open.step], Map):
                 under_way = len({index_of(inside) for inside in open.open})
-                if under_way > step.max_concurrency:
+                before = self._under_way.get(execution, 0)
+                self._under_way[execution] = under_way
+                if under_way > max(step.max_concurrency, before):  # It may have moved to where fewer may be.
                     self._instance.fail("I14", f"{under_way} items of {execution} run at once")
 
     # Attempts ------------------------------------------------------------------------

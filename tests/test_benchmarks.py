@@ -44,6 +44,7 @@ REPORTED: dict[str, dict[str, str]] = {
     | {f"throughput.{name}": "ms/step" for name in CPU}
     | {"throughput.events_per_commit": "events"},
     "latency": {"latency.p50": "ms", "latency.p99": "ms"},
+    "lag": {"lag.p99": "ms", "lag.p50": "ms"},
     "compensation": {"compensation": "sagas/s", "compensation.cpu": "ms/step"},
     "timers": {"timers.all": "s", "timers.late_p99": "s", "timers.late_p50": "s", "timers.early": "timers"},
     "recovery": {f"recovery.{name}": "s" for name in ("1s", "default")}
@@ -64,6 +65,7 @@ REPORTED: dict[str, dict[str, str]] = {
     "startup": {"startup.help": "ms", "startup.dev_cold": "s", "startup.dev_warm": "s"},
 }
 MAY_BE_NOTHING = {
+    "lag.p50",
     "recovery.1s.lost",
     "recovery.default.lost",
     "timers.early",

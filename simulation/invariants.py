@@ -11,6 +11,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
+from msgspec.structs import replace
+
 from domain import events as e
 from domain.codec import decode
 from domain.errors import CorruptHistoryError, InvalidTransitionError
@@ -252,6 +254,13 @@ def _rollback(instance: Instance, event: e.CompensationStarted) -> None:
     instance.partial = "#" in event.trigger
 
 
+def _migrated(instance: Instance, event: e.Migrated) -> None:
+    """What is still to succeed may have an undo now that it had not."""
+    for execution, undo in event.undos.items():
+        scheduled = instance.scheduled[execution]
+        instance.scheduled[execution] = replace(scheduled, compensate_with=undo)
+
+
 # Waits, signals, deadlines ---------------------------------------------------------
 
 
@@ -331,6 +340,7 @@ CHECKS: dict[type[e.Event], Callable[[Instance, Any], None]] = {
     e.Compensated: _compensated,
     e.CompensationGivenUp: _given_up,
     e.CompensationStarted: _rollback,
+    e.Migrated: _migrated,
     e.SignalReceived: _received,
     e.SignalHandled: _handled,
     e.WaitEnded: _wait_ended,

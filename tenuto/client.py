@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, overlo
 
 import httpx
 
-from tenuto import calls
+from tenuto import calls, many
 from tenuto.errors import ServerUnreachableError
 from tenuto.exchange import Answer, Call, Pause, Script, exchange
 from tenuto.surroundings import chosen_actor, chosen_server
@@ -189,6 +189,9 @@ class Client:
     give_up = Blocking(calls.give_up)
     change_data = Blocking(calls.change_data)
     migrate = Blocking(calls.migrate)
+    migrate_many = Blocking(many.migrate)
+    batch = Blocking(many.batch)
+    fork = Blocking(calls.fork)
     acknowledge = Blocking(calls.acknowledge)
     health = Blocking(calls.health)
 
@@ -278,6 +281,9 @@ class AsyncClient:
     give_up = Awaited(calls.give_up)
     change_data = Awaited(calls.change_data)
     migrate = Awaited(calls.migrate)
+    migrate_many = Awaited(many.migrate)
+    batch = Awaited(many.batch)
+    fork = Awaited(calls.fork)
     acknowledge = Awaited(calls.acknowledge)
     health = Awaited(calls.health)
 

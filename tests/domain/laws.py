@@ -10,6 +10,7 @@ import copy
 from collections.abc import Mapping
 
 import msgspec
+from msgspec.structs import replace
 
 from domain.again import decided_again
 from domain.codec import decode, encode, topic_of
@@ -20,6 +21,7 @@ from domain.events import (
     CompensationFailed,
     CompensationStarted,
     Event,
+    Migrated,
     ResultIgnored,
     StatusChanged,
     StepCancelled,
@@ -204,6 +206,10 @@ class Undone:
             case _:
                 pass
 
+    def migrated(self, event: Migrated) -> None:
+        for execution, undo in event.undos.items():
+            self.scheduled[execution] = replace(self.scheduled[execution], compensate_with=undo)
+
     def _scheduled(self, event: StepScheduled) -> None:
         first = event.execution not in self.open
         self.scheduled.setdefault(event.execution, event)
@@ -241,4 +247,6 @@ class Undone:
 def _check_undos(log: list[Event]) -> None:
     told = Undone()
     for event in log:
+        if isinstance(event, Migrated):
+            told.migrated(event)
         told.read(event)

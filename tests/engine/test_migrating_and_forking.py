@@ -69,7 +69,9 @@ async def test_another_engine_that_has_it_in_its_cache_follows() -> None:
         await other.change(instance, seen=1)
         await migrate(world, instance)
         await other.change(instance, seen=2)
-        [task] = await world.got(world.polling("post"))  # Its first claim is of what it remembers, and is lost.
+        [task] = await world.got(
+            world.polling("post")
+        )  # Its first claim is of what it remembers, and is lost.
         await other.complete(task)
         assert (await world.state(instance)).definition_version == "2"
         await other.engine.stop(0)

@@ -6,11 +6,12 @@ unknown fields and wrong types, each with its place. Times need a zone. Refuses 
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 from starlette.requests import Request
 
 from api.errors import InvalidBodyError, UnsupportedMediaTypeError
@@ -25,11 +26,14 @@ from domain.limits import MAX_BODY_BYTES, MAX_PAYLOAD_BYTES
 from engine.messages import BeatReport, TaskResult
 
 MAX_LABELS = 50
+MAX_TOPICS = 100
 MAX_TASKS = 1_000
 """That one poll may ask for."""
 MAX_RESULTS = 1_000
 """Results, or beats, in one request."""
 MAX_QUEUES = 100
+MAX_CHECKED = 10_000
+"""Instances that one call verifies, or runs again."""
 MAX_MAPPED = 1_000
 """Steps that one migration maps."""
 MAX_BATCH = 1_000
@@ -40,12 +44,13 @@ SURELY_SMALL = MAX_PAYLOAD_BYTES // 2
 Json = Any
 Id = Annotated[str, Meta(min_length=1, max_length=256)]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
-Text = Annotated[str, Meta(min_length=1, max_length=2_000)]
+Text = Annotated[str, Meta(min_length=1, max_length=2_000, pattern=r"\S")]  # Blanks alone say nothing.
 Time = Annotated[datetime, Meta(tz=True)]
 # A lease token joins its parts with `|`; `engine:` begins the sessions of the server's own dispatchers.
 SessionId = Annotated[str, Meta(pattern=r"^(?!engine:)[^|\s]{1,128}$")]
 # Names with a colon are the engine's own: `http:<service>`.
 Queue = Annotated[str, Meta(pattern=r"^[^:/\s]{1,128}$")]
+WEBHOOK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 Body = TypeVar("Body", bound="Strict")
 
@@ -92,7 +97,7 @@ class DataBody(ActBody, kw_only=True):
     data: dict[str, Json]
 
 
-class MappingBody(Strict, kw_only=True, frozen=True):
+class MappingBody(Strict, kw_only=True):
     """`steps`: the id of a step → the one that it has in the other version; those left out stay as they are."""
 
     steps: Annotated[dict[Id, Id], Meta(max_length=MAX_MAPPED)] = {}
@@ -102,7 +107,7 @@ class MigrateBody(ActBody, kw_only=True):
     """`toVersion` left out is the newest."""
 
     to_version: Name | None = None
-    mapping: MappingBody = MappingBody()
+    mapping: MappingBody = field(default_factory=MappingBody)
 
 
 class ForkBody(ActBody, kw_only=True):
@@ -143,7 +148,7 @@ class MigrateManyBody(PageBody, kw_only=True):
 
     from_version: Name
     to_version: Name | None = None
-    mapping: MappingBody = MappingBody()
+    mapping: MappingBody = field(default_factory=MappingBody)
     filter: FilterBody | None = None
 
 
@@ -155,7 +160,7 @@ class BatchBody(PageBody, kw_only=True):
     ]
     filter: FilterBody
     to_version: Name | None = None
-    mapping: MappingBody = MappingBody()
+    mapping: MappingBody = field(default_factory=MappingBody)
 
 
 class SignalBody(Strict, kw_only=True):
@@ -172,6 +177,24 @@ class KeyedSignalBody(SignalBody, kw_only=True):
     correlation_id: Id
 
 
+class WebhookBody(Strict, kw_only=True):
+    """Of no `topics`: every event. `secret` is `whsec_` and base64; one is made when there is none."""
+
+    url: Text
+    topics: Annotated[list[Name], Meta(max_length=MAX_TOPICS)] = []
+    definition: Name | None = None
+    labels: Annotated[dict[Name, Id], Meta(max_length=MAX_LABELS)] | None = None
+    secret: Name | None = None
+    reason: Text | None = None
+    actor: Name | None = None
+
+
+class RedeliverBody(Strict, kw_only=True):
+    """Without `position`: all of them."""
+
+    position: Annotated[int, Meta(ge=1)] | None = None
+
+
 class ErrorBody(Strict, kw_only=True):
     """`retryAfter` is a duration: the least time before the next attempt."""
 
@@ -181,6 +204,31 @@ class ErrorBody(Strict, kw_only=True):
     code: str | None = None
     details: dict[str, Json] | None = None
     retry_after: str | None = None
+
+
+class VerifyBody(Strict, kw_only=True):
+    """A page of instances. `decide`: their stimuli are decided again on the definition that they are pinned to."""
+
+    limit: Annotated[int, Meta(ge=1, le=MAX_CHECKED)] = 1_000
+    cursor: Id | None = None
+    decide: bool = False
+
+
+class WhatIfBody(Strict, kw_only=True):
+    """The new definition, as `document` or as `text` (YAML or JSON), and which histories to run again on it.
+
+    `versions`: of the old definition, all when left out. `since`: started no longer ago (`30d`).
+    """
+
+    document: dict[str, Json] | None = None
+    text: str | None = None
+    versions: Annotated[list[Name], Meta(max_length=100)] = []
+    since: str | None = None
+    status: Annotated[list[Status], Meta(max_length=6)] = []
+    labels: Annotated[dict[Name, Id], Meta(max_length=MAX_LABELS)] = {}
+    limit: Annotated[int, Meta(ge=1, le=MAX_CHECKED)] = 1_000
+    cursor: Annotated[str, Meta(max_length=2_000)] | None = None
+    each: bool = False
 
 
 class OutputItem(Strict, kw_only=True):

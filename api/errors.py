@@ -13,6 +13,10 @@ class InvalidParameterError(TenutoError):
     """{place} {name} is {value!r}; it must be {expected}."""
 
 
+class OutOfRangeError(TenutoError):
+    """{name} is {value}; of instance {instance_id!r} there is {first} to {last}."""
+
+
 class InvalidCursorError(TenutoError):
     """{cursor!r} is no cursor of this list; pass the `next` of an earlier page, or none."""
 

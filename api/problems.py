@@ -25,11 +25,17 @@ from starlette.responses import Response
 from api import errors as api
 from domain import errors as domain
 from domain.errors import TenutoError
+from domain.webhooks import UnknownWebhookError
 from engine import errors as engine
 from engine import ports
 from engine.store.admission import UnstorableTextError
-from projections.queries import BadCursorError
+from feeds import errors as feeds
+from feeds.post import BadWebhookUrlError
+from feeds.signing import BadSecretError
+from notary import errors as notary
+from projections.pages import BadCursorError
 from projections.rebuilding import RebuildRunningError
+from projections.remote import ProjectionsAwayError
 from projections.runner import UnknownProjectionError
 
 MEDIA_TYPE = "application/problem+json"
@@ -81,6 +87,9 @@ PROBLEMS: Mapping[type[TenutoError], Problem] = {
     api.InvalidParameterError: Problem(
         422, "invalid-parameter", "A parameter does not fit", {"name": "name"}
     ),
+    api.OutOfRangeError: Problem(
+        422, "out-of-range", "There is no such version or time", {"first": "first", "last": "last"}
+    ),
     api.UnknownParameterError: Problem(
         422, "unknown-parameter", "There is no such parameter", {"name": "name"}
     ),
@@ -89,7 +98,17 @@ PROBLEMS: Mapping[type[TenutoError], Problem] = {
         422, "unknown-service", "The definition calls unknown services", {"findings": "findings"}
     ),
     api.UnsupportedMediaTypeError: Problem(415, "unsupported-media-type", "That kind of body is not taken"),
+    notary.SizeOutOfRangeError: Problem(
+        422, "size-out-of-range", "The log never had that size", {"name": "name", "value": "value"}
+    ),
+    notary.HistoryTooLongError: Problem(422, "history-too-long", "The history is too long for one file"),
+    BadWebhookUrlError: Problem(422, "bad-webhook-url", "That is no address to send to"),
+    BadSecretError: Problem(422, "bad-secret", "That is no secret of Standard Webhooks"),
+    feeds.UnknownPositionError: Problem(
+        422, "unknown-position", "The log has no such position", {"head": "head"}
+    ),
     # What is not there.
+    notary.UnknownEventError: Problem(404, "unknown-event", "No such event", {"event": "event"}),
     domain.UnknownDefinitionError: Problem(404, "unknown-definition", "No such definition", {"name": "name"}),
     domain.UnknownInstanceError: Problem(
         404, "unknown-instance", "No such instance", {"instance_id": "instanceId"}
@@ -100,6 +119,8 @@ PROBLEMS: Mapping[type[TenutoError], Problem] = {
     domain.UnknownSignalError: Problem(404, "unknown-signal", "No such signal", {"name": "name"}),
     engine.NoListenerError: Problem(404, "no-listener", "Nobody listens for the signal"),
     api.UnknownAlertError: Problem(404, "unknown-alert", "No such alert"),
+    UnknownWebhookError: Problem(404, "unknown-webhook", "No such webhook", {"name": "name"}),
+    feeds.UnknownDeadLetterError: Problem(404, "unknown-dead-letter", "No such dead letter"),
     UnknownProjectionError: Problem(404, "unknown-projection", "No such projection"),
     # What does not go together with what is there.
     domain.VersionTakenError: Problem(
@@ -143,20 +164,30 @@ PROBLEMS: Mapping[type[TenutoError], Problem] = {
     ports.VersionConflictError: Problem(409, "version-conflict", "Somebody else was first"),
     ports.DuplicateCommandError: Problem(409, "version-conflict", "Somebody else was first"),
     RebuildRunningError: Problem(409, "rebuild-running", "The projection is being rebuilt already"),
+    notary.NotCoveredError: Problem(
+        409, "not-covered", "No checkpoint covers the event yet", {"size": "size"}
+    ),
+    notary.LogInconsistentError: Problem(409, "log-inconsistent", "The log is not the one that was signed"),
     engine.WrongVersionError: Problem(
         412, "wrong-version", "The instance has changed", {"expected": "expected", "actual": "actual"}
     ),
     # Who may.
     engine.ForgedTokenError: Problem(403, "forged-token", "The token is not ours"),
     # Not now.
+    feeds.TooManyConsumersOfOneError: Problem(429, "too-many-consumers", "As many consumers as one may have"),
+    feeds.TooManyConsumersError: Problem(503, "too-many-consumers", "As many consumers as a server takes"),
     ports.StoreUnavailableError: Problem(503, "store-unavailable", "The database cannot be reached"),
     ports.CommitUnknownError: Problem(
         503, "commit-unknown", "It is unknown whether this was done: repeat with the same Idempotency-Key"
     ),
     engine.OverloadedError: Problem(503, "overloaded", "Too much at once"),
     engine.StoppedError: Problem(503, "stopping", "The server is shutting down"),
+    ProjectionsAwayError: Problem(503, "projections-away", "The lists cannot answer"),
     api.NotReadyError: Problem(503, "not-ready", "The server is not ready"),
     api.NotFreshError: Problem(503, "not-fresh", "The lists are behind", {"position": "position"}),
+    notary.NoNotaryError: Problem(503, "no-notary", "Nothing is signed here"),
+    notary.NotExportedError: Problem(503, "not-exported", "A checkpoint could not be exported"),
+    notary.KeyUnusableError: Problem(503, "key-unusable", "The signing key cannot be used"),
     # Faults of ours: the detail is for the log.
     domain.CorruptHistoryError: Problem(500, "internal-error", _FAULT),
     engine.IncidentError: Problem(500, "internal-error", _FAULT),
@@ -211,7 +242,7 @@ def refused(error: TenutoError) -> Response:
     status, slug, title, members = problem
     shown = {name: error.details[key] for key, name in members.items() if key in error.details}
     headers = None
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+    if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
         headers = {"Retry-After": str(error.details.get("retry_after", RETRY_AFTER_S))}
     detail = str(error)
     if slug == "store-unavailable":  # An answer is the end of it: only the one who asked can try again.
@@ -283,13 +314,14 @@ async def _not_made_yet(request: Request, error: Exception) -> Response:
 
 async def _failed(request: Request, error: Exception) -> Response:
     """Anything else. Starlette raises it again after this answer, so that the server logs its traceback."""
-    return _apology()
+    return apology()
 
 
 def _fault(error: TenutoError) -> Response:
     _log.error("a refusal that should not reach a caller", exc_info=error)
-    return _apology()
+    return apology()
 
 
-def _apology() -> Response:
+def apology() -> Response:
+    """What a caller hears of a fault of ours."""
     return document(500, "internal-error", _FAULT, _APOLOGY)

@@ -37,6 +37,7 @@ HEADERS: Mapping[str, tuple[str, str]] = {
         "The same key and body are answered as the first time; another body is refused.",
         "o-1",
     ),
+    "Last-Event-ID": ("Go on after this event: the position of the last one that was seen.", "4711"),
     "If-Match": ("The instance's version (its `ETag`); another one is 412.", '"7"'),
 }
 
@@ -157,7 +158,15 @@ def _answers(row: Documented) -> dict[int | str, dict[str, Any]]:
     return said
 
 
+class Stream(str):
+    """An example of an answer that goes on: `text/event-stream`."""
+
+    __slots__ = ()
+
+
 def _content(example: Any) -> dict[str, Any]:
+    if isinstance(example, Stream):
+        return {"content": {"text/event-stream": {"schema": {"type": "string"}, "example": str(example)}}}
     if isinstance(example, str):
         return {"content": {"text/plain": {"schema": {"type": "string"}, "example": example}}}
     return {"content": {"application/json": {"schema": {"type": "object"}, "example": example}}}

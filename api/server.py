@@ -67,7 +67,9 @@ def main(
                     services={**settings.service_urls, **(services or {})},
                     texts=texts,
                     lease_seconds=lease_seconds or settings.lease_seconds,
+                    place=_place(settings, home or settings.home, embedded=database_url is None),
                     ready=ready,
+                    pools=settings.pools,
                 )
     except KeyboardInterrupt:
         return 130
@@ -75,6 +77,12 @@ def main(
         sys.stderr.write(f"Error: {_said(error)}\n")
         return 1
     return 0
+
+
+def _place(settings: Settings, home: Path | None, *, embedded: bool) -> tuple[Path, Path]:
+    """The folder of exported checkpoints and the file of the signing key, outside of the database."""
+    home = home or (default_home() if embedded else Path(".tenuto"))
+    return settings.checkpoints or home / "checkpoints", settings.signing_key or home / "signing.key"
 
 
 @contextlib.contextmanager

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -32,6 +33,24 @@ class Service(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     url: Annotated[str, Field(pattern=r"^https?://", description="The service's base URL.")]
+
+
+class Pool(BaseModel):
+    """Workers of one queue, as a scaler sees them: `GET /v1/queues` says how many instances they should be."""
+
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel, populate_by_name=True)
+
+    queue: str
+    min_instances: Annotated[int, Field(ge=0)] = 1
+    max_instances: Annotated[int, Field(ge=1)] = 10
+    scale_metric: Literal["queue_depth", "queue_latency_p99"] = "queue_depth"
+    scale_threshold: Annotated[float, Field(gt=0)] = 100
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Pool:
+        if self.min_instances > self.max_instances:
+            raise ValueError("minInstances is more than maxInstances")
+        return self
 
 
 class Settings(BaseSettings):
@@ -59,6 +78,20 @@ class Settings(BaseSettings):
         float,
         Field(ge=0.5, le=3600, description="A worker not heard of for so long loses its tasks to others."),
     ] = 5.0
+    checkpoints: Annotated[
+        Path | None,
+        Field(
+            description="The folder that signed checkpoints are exported to; out of the database's reach. By default "
+            "`checkpoints` in the home."
+        ),
+    ] = None
+    signing_key: Annotated[
+        Path | None,
+        Field(
+            description="The file of the Ed25519 key that signs them, made when absent. By default `signing.key` in "
+            "the home."
+        ),
+    ] = None
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="What is logged, on stderr.")
     ] = "warning"
@@ -67,6 +100,10 @@ class Settings(BaseSettings):
         Field(
             description="Base URLs of services: `[services.payments] url = …`, or `TENUTO_SERVICE_PAYMENTS_URL`.",
         ),
+    ] = {}
+    pools: Annotated[
+        dict[str, Pool],
+        Field(description="Pools of workers, for a scaler that asks `GET /v1/queues`: `[pools.payments]`."),
     ] = {}
 
     @classmethod

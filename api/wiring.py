@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -15,11 +15,20 @@ from msgspec import Struct, field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.errors import InvalidParameterError
+from api.errors import InvalidParameterError, NotReadyError
+from api.heavy import Heavy
+from api.settings import Pool
 from domain.durations import parse_duration
 from engine.engine import Engine
 from engine.ports import Clock, Store
+from feeds.feed import Feed
+from feeds.webhooks import Webhooks
+from notary.errors import NoNotaryError
+from notary.notary import Notary
+from projections.audit_queries import AuditQueries
+from projections.oversight import Oversight
 from projections.queries import Queries
+from projections.remote import RemoteRunner
 from projections.runner import Runner
 
 DEFAULT_NAMESPACE = "default"
@@ -35,14 +44,30 @@ Result = TypeVar("Result")
 Other = TypeVar("Other")
 
 
+class Shard(NamedTuple):
+    """Where the log and its projections are, for work that connects by itself: URL, and two schemas."""
+
+    dsn: str
+    schema: str
+    views: str
+
+
 class Wiring(Struct, frozen=True, kw_only=True):
     """One server's parts. `services` are the names with a URL. `draining` is set when the server is about to stop."""
 
     engine: Engine
     store: Store
     clock: Clock
-    runner: Runner
+    runner: Runner | RemoteRunner
     queries: Queries
+    audit: AuditQueries
+    shard: Shard
+    heavy: Heavy
+    feed: Feed
+    webhooks: Webhooks
+    oversight: Oversight
+    notary: Notary | None = None
+    pools: Mapping[str, Pool] = {}
     services: frozenset[str] = frozenset()
     draining: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -58,6 +83,14 @@ class Caller(NamedTuple):
 def wiring_of(request: Request) -> Wiring:
     wiring: Wiring = request.app.state.wiring
     return wiring
+
+
+def notary_of(request: Request) -> Notary:
+    """Raises NoNotaryError."""
+    notary = wiring_of(request).notary
+    if notary is None:
+        raise NoNotaryError
+    return notary
 
 
 def caller_of(request: Request, actor: str | None = None) -> Caller:
@@ -116,6 +149,23 @@ async def while_connected(
         for task in (wanted, gone, drained):
             task.cancel()
         await asyncio.gather(wanted, gone, drained, return_exceptions=True)
+
+
+async def in_chunks(
+    request: Request, work: Callable[[list[str]], list[Result]], items: Sequence[str], size: int
+) -> list[Result]:
+    """Heavy work on many items, `size` of them at a time, in other processes; `work` is a `partial` of some function.
+
+    Given up when the caller goes, or the server: raises NotReadyError.
+    """
+    wiring = wiring_of(request)
+    parts = [
+        wiring.heavy.run(work, list(items[begin : begin + size])) for begin in range(0, len(items), size)
+    ]
+    done: list[list[Result]] | None = await while_connected(request, asyncio.gather(*parts), None)
+    if done is None:
+        raise NotReadyError(problem="it was given up before it was done")
+    return [one for part in done for one in part]
 
 
 async def _disconnected(request: Request) -> None:

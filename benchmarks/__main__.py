@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         bench = Bench(
             postgres=postgres,
             repeat=1 if options.quick else options.repeat,
-            scale=QUICK if options.quick else 1.0,
+            scale=QUICK if options.quick else options.scale,
             patience_s=options.patience,
             profile=None if options.profile is None else options.profile.resolve(),
         )
@@ -78,6 +78,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="a tenth of everything, once: does it work at all"
     )
+    parser.add_argument("--scale", type=float, default=1.0, help="times every size (default: 1)")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     parser.add_argument(
         "--out", type=Path, default=LATEST, help=f"where the rows go (default: {LATEST.name})"

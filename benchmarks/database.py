@@ -69,6 +69,20 @@ def written(server: str, *, new_images: bool = False) -> Written:
         return Written(int(row[0]), int(row[1]))
 
 
+def wal_by_application(database: str) -> dict[str, int]:
+    """Bytes of WAL that the connections open now have written; empty before PostgreSQL 18, which counts them."""
+    query = """
+        SELECT application_name, sum(wal_bytes)::bigint
+        FROM pg_stat_activity, LATERAL pg_stat_get_backend_wal(pid)
+        WHERE datname = current_database() AND wal_bytes IS NOT NULL GROUP BY 1
+    """
+    with psycopg.connect(database, autocommit=True) as connection:
+        if connection.info.server_version < 180_000:
+            return {}
+        time.sleep(STATISTICS_WITHIN_S)
+        return {name: int(written) for name, written in connection.execute(query)}
+
+
 def sizes(database: str) -> dict[str, Size]:
     """By schema, without PostgreSQL's own."""
     query = """

@@ -29,10 +29,12 @@ _encode = msgspec.json.Encoder().encode
 class Job(Struct, frozen=True, kw_only=True):
     """`sagas` starts, at most `in_flight` of them unanswered, after `warm_up` unmeasured ones.
 
-    `groups` are the process ids to meter, by name.
+    `groups` are the process ids to meter, by name; `outcome` is how each must end.
     """
 
     url: str
+    definition: str = SAGA
+    outcome: str = "succeeded"
     sagas: int
     in_flight: int = 1
     warm_up: int = 0
@@ -77,24 +79,24 @@ async def drive(job: Job) -> Report:
     connector = aiohttp.TCPConnector(limit=job.in_flight)
     async with aiohttp.ClientSession(job.url, connector=connector) as http:
         orders = iter(range(job.warm_up + job.sagas))
-        await _run(http, islice(orders, job.warm_up), job.in_flight)
-        done = await _completed(http)
-        await _settle(http, done)
+        await _run(http, job, islice(orders, job.warm_up), job.in_flight)
+        done = await _completed(http, job.definition)
+        await _settle(http, job.definition, done)
         meter = Meter(job.groups)
-        latencies = await _run(http, orders, job.in_flight)
+        latencies = await _run(http, job, orders, job.in_flight)
         working = meter.read()
-        await _settle(http, done + job.sagas)
+        await _settle(http, job.definition, done + job.sagas)
         return Report(working=working, settled=meter.read(), latencies_s=latencies)
 
 
-async def _run(http: aiohttp.ClientSession, orders: Iterator[int], in_flight: int) -> list[float]:
+async def _run(http: aiohttp.ClientSession, job: Job, orders: Iterator[int], in_flight: int) -> list[float]:
     """Each of the `in_flight` clients takes the next order when the one before it is done."""
     latencies: list[float] = []
 
     async def client() -> None:
         for number in orders:
             began = time.perf_counter()
-            await _saga(http, number)
+            await _saga(http, job, number)
             latencies.append(time.perf_counter() - began)
 
     async with asyncio.TaskGroup() as clients:
@@ -103,29 +105,33 @@ async def _run(http: aiohttp.ClientSession, orders: Iterator[int], in_flight: in
     return latencies
 
 
-async def _saga(http: aiohttp.ClientSession, number: int) -> None:
-    body = _encode({"definition": SAGA, "input": order_input(number)})
+async def _saga(http: aiohttp.ClientSession, job: Job, number: int) -> None:
+    body = _encode({"definition": job.definition, "input": order_input(number)})
     headers = {"content-type": "application/json"}
-    async with http.post("/v1/instances", params={"wait": WAIT}, data=body, headers=headers) as response:
-        raw = await response.read()
+    while True:
+        async with http.post("/v1/instances", params={"wait": WAIT}, data=body, headers=headers) as response:
+            raw = await response.read()
+        if response.status != 503:
+            break
+        await asyncio.sleep(float(response.headers["Retry-After"]))  # As any client; its time counts.
     answer = msgspec.json.decode(raw, type=_Answer) if response.status == 201 else None
-    if answer is None or (answer.status, answer.outcome) != ("completed", "succeeded"):
+    if answer is None or (answer.status, answer.outcome) != ("completed", job.outcome):
         raise SagaFailedError(f"{response.status}: {raw[:300].decode(errors='replace')}")
 
 
-async def _completed(http: aiohttp.ClientSession) -> int:
-    async with http.get("/v1/instances/counts", params={"definition": SAGA}) as response:
+async def _completed(http: aiohttp.ClientSession, definition: str) -> int:
+    async with http.get("/v1/instances/counts", params={"definition": definition}) as response:
         return msgspec.json.decode(await response.read(), type=_Counts).counts["completed"]
 
 
-async def _settle(http: aiohttp.ClientSession, completed: int) -> None:
+async def _settle(http: aiohttp.ClientSession, definition: str, completed: int) -> None:
     """Until every projection has come to the end of the log, with so many sagas completed."""
     async with asyncio.timeout(CAUGHT_UP_WITHIN_S):
         while True:
             async with http.get("/v1/projections") as response:
                 found = msgspec.json.decode(await response.read(), type=_Projections).projections
             at_end = len({one.position for one in found}) == 1 and not any(one.lag_events for one in found)
-            if at_end and await _completed(http) >= completed:
+            if at_end and await _completed(http, definition) >= completed:
                 return
             await asyncio.sleep(LOOK_EVERY_S)
 

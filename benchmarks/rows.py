@@ -95,6 +95,11 @@ def write(rows: Sequence[Row], path: Path = LATEST) -> None:
     path.write_bytes(to_json(rows))
 
 
+def read(path: Path = LATEST) -> list[Row]:
+    """The rows of an earlier run; none when there was none."""
+    return msgspec.json.decode(path.read_bytes(), type=list[Row]) if path.exists() else []
+
+
 HEAD = ("measure", "median", "min–max", "unit", "target", "")
 
 

@@ -21,13 +21,15 @@ from msgspec import Struct
 
 from benchmarks.database import fresh_database, postmaster
 from benchmarks.driver import Job, Report
-from benchmarks.work import SAGA, SAGA_YAML
+from benchmarks.work import NAP, NAP_YAML, REFUSED, REFUSED_YAML, SAGA, SAGA_YAML
 from engine.embedded_postgres import EmbeddedPostgres
 
 ROOT = Path(__file__).parents[1]
 READY_WITHIN_S = 60.0
-DRIVEN_WITHIN_S = 600.0
+DRIVEN_WITHIN_S = 1200.0
 STOPPED_WITHIN_S = 30.0
+
+DEFINITIONS = {SAGA: SAGA_YAML, REFUSED: REFUSED_YAML, NAP: NAP_YAML}
 
 Process = subprocess.Popen[str]
 
@@ -45,10 +47,26 @@ class Running(Struct, frozen=True):
     workers: list[int]
     postgres: int
 
-    def drive(self, sagas: int, *, in_flight: int = 1, warm_up: int = 0) -> Report:
+    def drive(
+        self,
+        sagas: int,
+        *,
+        in_flight: int = 1,
+        warm_up: int = 0,
+        definition: str = SAGA,
+        outcome: str = "succeeded",
+    ) -> Report:
         """Runs so many sagas. Raises ProcessEndedError when the driver fails."""
         groups = {"server": [self.server], "workers": self.workers, "postgres": [self.postgres]}
-        job = Job(url=self.url, sagas=sagas, in_flight=in_flight, warm_up=warm_up, groups=groups)
+        job = Job(
+            url=self.url,
+            definition=definition,
+            outcome=outcome,
+            sagas=sagas,
+            in_flight=in_flight,
+            warm_up=warm_up,
+            groups=groups,
+        )
         command = [sys.executable, "-m", "benchmarks.driver", msgspec.json.encode(job).decode()]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=DRIVEN_WITHIN_S, check=False)
         if done.returncode:
@@ -84,9 +102,12 @@ def running(
         command = ["-m", "tenuto", "serve", "--port", "0", "--database-url", database]
         if profile is not None:
             command = ["-m", "cProfile", "-o", str(profile), *command]
-        server = stack.enter_context(process(command))
+        folder = stack.enter_context(temporary_folder())  # A folder of checkpoints belongs to one log.
+        notary = {"TENUTO_CHECKPOINTS": f"{folder}/checkpoints", "TENUTO_SIGNING_KEY": f"{folder}/key"}
+        server = stack.enter_context(process(command, {**os.environ, **notary}))
         url = said(server, "ready ")
-        _deploy(url)
+        for name, text in DEFINITIONS.items():
+            deploy(url, name, text)
         work = ["-m", "benchmarks.worker", url, str(concurrency)]
         hands = [stack.enter_context(process(work)) for _ in range(workers)]
         yield Running(url, database, server.pid, [hand.pid for hand in hands], postmaster(postgres))
@@ -140,10 +161,10 @@ def said(child: Process, prefix: str) -> str:
     raise ProcessEndedError(f"process {child.pid} never said {prefix!r}")
 
 
-def _deploy(url: str) -> None:
+def deploy(url: str, name: str, text: str) -> None:
     request = urllib.request.Request(  # noqa: S310 - our own server, on the loopback
-        f"{url}/v1/definitions/{SAGA}",
-        data=SAGA_YAML.encode(),
+        f"{url}/v1/definitions/{name}",
+        data=text.encode(),
         method="PUT",
         headers={"content-type": "application/yaml"},
     )

@@ -12,7 +12,10 @@ Json = dict[str, Any]
 
 QUEUE = "bench"
 STEPS = ("charge", "reserve", "ship")
+UNDOS = ("release", "refund")
 SAGA = "saga"
+REFUSED = "refused"
+NAP = "nap"
 LOOP = "loop"
 
 SAGA_YAML = f"""
@@ -29,6 +32,16 @@ steps:
      refs: [$.charge.ref, $.reserve.ref, $.ship.ref]}}}}
   - {{id: refund, type: task, action: worker:{QUEUE}/refund, input: {{ref: $.undo.output.ref}}}}
   - {{id: release, type: task, action: worker:{QUEUE}/release, input: {{ref: $.undo.output.ref}}}}
+"""
+
+REFUSED_YAML = SAGA_YAML.replace(f"name: {SAGA}", f"name: {REFUSED}").replace("/ship,", "/refuse,")
+"""The same, but for its last step, which is refused for good: the two before it are undone. Five steps."""
+
+NAP_YAML = f"""
+name: {NAP}
+version: "1"
+steps:
+  - {{id: nap, type: wait, for: $.input.for}}
 """
 
 LOOP_YAML = f"""

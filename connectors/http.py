@@ -1,9 +1,9 @@
 """Services over HTTP: one POST per attempt, and whatever comes back (or does not) made an `Answer`.
 
 `http:<service>/<path>` posts the step's input as JSON to the service's base URL + path, with the headers
-`Idempotency-Key`, `Tenuto-Instance`, `Tenuto-Step`, `Tenuto-Attempt`, and, when known, `Tenuto-Deadline`
-(RFC 3339) and `traceparent`. What a response means is in `http_answers.py`; this file adds the calls that
-have none:
+`Idempotency-Key`, `Tenuto-Instance`, `Tenuto-Step`, `Tenuto-Attempt`, and, when known, `Tenuto-Max-Attempts`,
+`Tenuto-Deadline` (RFC 3339) and `traceparent`. What a response means is in `http_answers.py`; this file adds
+the calls that have none:
 
 | what happened | error type | retryable |
 |---|---|---|
@@ -178,6 +178,8 @@ def _headers(call: ServiceCall) -> dict[str, str]:
         "Tenuto-Step": call.step,
         "Tenuto-Attempt": str(call.attempt),
     }
+    if call.retry_policy is not None:
+        headers["Tenuto-Max-Attempts"] = str(call.retry_policy.max_attempts)
     if call.deadline_at is not None:
         headers["Tenuto-Deadline"] = rfc3339(call.deadline_at)
     if call.traceparent is not None:

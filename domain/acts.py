@@ -37,6 +37,7 @@ from domain.events import (
     TerminateRequested,
 )
 from domain.failure import given_up, schedule_again
+from domain.paths import undo_of
 from domain.results import went_well
 from domain.state import Stuck
 from domain.steps.task import Task
@@ -55,6 +56,9 @@ def cancel_instance(turn: Turn, command: CancelInstance) -> None:
 
 def undo_instance(turn: Turn, command: UndoInstance) -> None:
     state = turn.state
+    if state.ended and command.by_parent:
+        _undo_after_the_end(turn, command.reason or "undone by its parent")
+        return
     if state.status == "compensating" or state.outcome == "compensated":
         return
     if state.ended or state.status == "pending":
@@ -66,6 +70,13 @@ def undo_instance(turn: Turn, command: UndoInstance) -> None:
         rollback.everything(turn),
         final=True,
     )
+
+
+def _undo_after_the_end(turn: Turn, reason: str) -> None:
+    """What it did as a child is undone; its status, outcome and result stay."""
+    left = [name for name in reversed(turn.state.undo) if undo_of(name) not in turn.state.open]
+    if left and turn.state.rollback is None:
+        rollback.begin(turn, rollback.BY_PARENT, reason, left, final=False)
 
 
 def terminate_instance(turn: Turn, command: TerminateInstance) -> None:

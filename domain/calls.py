@@ -21,11 +21,22 @@ class StepError(Struct, frozen=True, rename="camel", omit_defaults=True, kw_only
     details: dict[str, Any] | None = None
 
 
+class RetryTerms(Struct, frozen=True, rename="camel", kw_only=True):
+    """By what policy a step is tried again, told with every attempt (S054); it is the engine that retries."""
+
+    max_attempts: int
+    initial_interval_ms: int
+    backoff_coefficient: float
+    max_interval_ms: int
+    non_retryable_errors: tuple[str, ...] = ()
+
+
 class ServiceCall(Struct, frozen=True, kw_only=True):
     """One attempt of one step, addressed to `action` (for example `http:payments/charge`).
 
     `idempotency_key` is the same for every attempt of an execution. `deadline_at` is the moment at which the
-    attempt times out; `timeout_ms` is the whole time it was given, None when it has no limit.
+    attempt times out; `timeout_ms` is the whole time it was given, None when it has no limit. `retry_policy` is the
+    engine's to follow: it says whether another attempt may come.
     """
 
     instance_id: str
@@ -38,6 +49,7 @@ class ServiceCall(Struct, frozen=True, kw_only=True):
     timeout_ms: int | None = None
     deadline_at: datetime | None = None
     traceparent: str | None = None
+    retry_policy: RetryTerms | None = None
 
 
 class Succeeded(Struct, frozen=True):

@@ -37,6 +37,7 @@ class StartInstance(Command, frozen=True):
     priority: str | None = None
     start_at: datetime | None = None
     parent: Parent | None = None
+    timeout_at: datetime | None = None  # Of the parent's step: it never outlasts that.
     idempotency_key: str | None = None
 
 
@@ -108,7 +109,9 @@ class CancelInstance(Command, frozen=True):
 
 
 class UndoInstance(Command, frozen=True):
-    """Compensate everything that was done, then end."""
+    """Compensate everything that was done, then end. Only by its parent can that be asked of one that has ended."""
+
+    by_parent: bool = False
 
 
 class TerminateInstance(Command, frozen=True):

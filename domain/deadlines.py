@@ -21,6 +21,7 @@ from domain.owed import DEADLINE, INSTANCE
 from domain.paths import SLOW
 from domain.state import Queued, Running, Waiting
 from domain.steps.wait import Wait
+from domain.steps.workflow import begin_child
 from domain.times import MILLISECOND, rfc3339
 
 if TYPE_CHECKING:
@@ -110,6 +111,8 @@ def _execution_due(turn: Turn, command: FireTimer) -> None:
             assert isinstance(step, Wait)
             turn.cause = "the time of a wait is over"
             step.time_over(turn, command.key)
+        case Queued() if execution.work.order is not None:
+            begin_child(turn, command.key)
         case Queued() | Running():
             expired = _expired(execution, turn.at, command.alive_at)
             if expired is not None:

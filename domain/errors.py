@@ -70,6 +70,10 @@ class EndlessLoopError(TenutoError):
     """Step {step!r} was reached for the {limit}th time without anything to wait for: the definition loops for ever."""
 
 
+class ChildDepthError(TenutoError):
+    """Step {step!r} would start {definition!r} more than {limit} workflows deep: they start each other without end."""
+
+
 class UnknownInstanceError(TenutoError):
     """No instance {instance_id!r} exists."""
 

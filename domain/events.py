@@ -37,11 +37,29 @@ class Event(Struct, rename="camel", omit_defaults=True, kw_only=True):
     entropy: float | None = None
 
 
-class Parent(Struct, rename="camel", frozen=True):
-    """The execution that started this instance as its child."""
+class Parent(Struct, rename="camel", frozen=True, omit_defaults=True):
+    """The execution that started this instance as its child; `depth` counts the instances above it."""
 
     instance_id: str
     execution: str
+    depth: int = 1
+
+
+class ChildOrder(Struct, rename="camel", omit_defaults=True, kw_only=True, frozen=True):
+    """What is asked of a child workflow: to run as said here, or, by an undo, to go back for `reason`.
+
+    `do`: `run`; `cancel` undoes what it has done, whether it still runs or has ended; `terminate` ends it if it
+    still runs, and undoes nothing.
+    """
+
+    definition: str
+    do: Literal["run", "cancel", "terminate"] = "run"
+    version: str | None = None
+    correlation_id: str | None = None
+    labels: dict[str, str] | None = None
+    timeout_at: datetime | None = None
+    depth: int = 1
+    reason: str | None = None
 
 
 class Timeouts(Struct, rename="camel", omit_defaults=True, kw_only=True, frozen=True):
@@ -100,7 +118,8 @@ class BusinessStatusChanged(Event):
 class StepScheduled(Event):
     """One attempt may be handed out from `due_at` (at once when absent). `input` stands on the first attempt only.
 
-    `compensate_with` is the step that undoes this one; `undoes` the execution that this one undoes.
+    `compensate_with` is the step that undoes this one; `undoes` the execution that this one undoes. With `child` the
+    action is a workflow of its own, and no worker's.
     """
 
     execution: str
@@ -115,9 +134,12 @@ class StepScheduled(Event):
     timeouts: Timeouts | None = None
     compensate_with: str | None = None
     undoes: str | None = None
+    child: ChildOrder | None = None
 
 
 class StepStarted(Event):
+    """`token` is the lease; of a child workflow, which no worker holds, it is the child's instance id."""
+
     execution: str
     attempt: int
     worker: str
@@ -243,8 +265,8 @@ class SavepointReached(Event):
 
 
 class CompensationStarted(Event):
-    """`executions` are undone in this order. `trigger` is `failure`, `cancel`, `timeout`, `operator`, or the execution
-    of a compensate step; `error` is the failure that is being compensated."""
+    """`executions` are undone in this order. `trigger` is `failure`, `cancel`, `timeout`, `operator`, `parent` (of an
+    instance that has ended), or the execution of a compensate step; `error` is the failure that is compensated."""
 
     trigger: str
     executions: list[str]

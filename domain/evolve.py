@@ -19,6 +19,7 @@ from domain.executing import (
     closed,
     completed,
     given_up,
+    is_active,
     opened,
     put_out,
     reopened,
@@ -27,6 +28,7 @@ from domain.executing import (
     visited,
     work_opened,
 )
+from domain.other_events import OF_OTHER_STREAMS
 from domain.paths import SLOW
 from domain.state import (
     Attempted,
@@ -106,8 +108,9 @@ def _step_scheduled(state: State, event: e.StepScheduled) -> None:
         work = attempted(before).work
         if event.input is not None:
             work.input = event.input  # An operator has changed the data it is made of.
+        work.order = event.child
         work.action, work.queue = event.action, event.queue  # Others, once it has been migrated.
-    if not isinstance(before, Queued | Running):
+    if not is_active(before):
         state.active += 1
     assert state.now is not None
     state.open[event.execution] = Queued(
@@ -123,6 +126,10 @@ def _step_started(state: State, event: e.StepStarted) -> None:
     queued = state.open[event.execution]
     assert isinstance(queued, Queued)
     assert state.now is not None
+    if queued.work.order is not None:
+        queued.work.child = event.token
+    if queued.work.is_awaited_child:
+        state.active -= 1
     state.open[event.execution] = Running(
         work=queued.work,
         attempt=event.attempt,
@@ -163,6 +170,8 @@ def _step_failed(state: State, event: e.StepFailed) -> None:
         work.failures += 1
     if event.timeout is None:
         work.reported.append(event.attempt)
+    if not (event.error.details or {}).get("standing"):
+        work.child = None  # It has left nothing behind.
     if event.retry_at is None:
         state.failing = Stuck(work=work, attempt=event.attempt, error=event.error)
         closed(state, event.execution)
@@ -185,7 +194,7 @@ def _result_ignored(state: State, event: e.ResultIgnored) -> None:
         # It happened after all: whatever was thought of it, its effect has to be undone some day.
         completed(state, event.execution, over.work, event.output)
         over.work = None
-        if state.rollback is not None and state.status == "compensating":
+        if state.rollback is not None and (state.status == "compensating" or state.ended):
             state.rollback.pending.insert(0, event.execution)  # A partial one undoes what it named, no more.
 
 
@@ -363,5 +372,6 @@ APPLIERS: dict[type[e.Event], Callable[[State, Any], None]] = {
     e.Migrated: moved.migrated,
     e.Forked: moved.forked,
     e.DefinitionDeployed: _nothing,
+    **dict.fromkeys(OF_OTHER_STREAMS, _nothing),
 }
 """Every event there is; a test holds it complete."""

@@ -15,6 +15,13 @@ def attempted(execution: Execution) -> Attempted:
     return execution
 
 
+def is_active(execution: Execution | None) -> bool:
+    """Whether it keeps its instance running. A child that has begun does not: it is waited for."""
+    if isinstance(execution, Running):
+        return not execution.work.is_awaited_child
+    return isinstance(execution, Queued)
+
+
 def scope_in(state: State, execution: str) -> Scope:
     """The scope of this name."""
     scope = state.open[execution]
@@ -61,6 +68,7 @@ def work_opened(state: State, event: StepScheduled) -> Work:
         input=event.input,
         compensate_with=event.compensate_with,
         undoes=event.undoes,
+        order=event.child,
         owner=None if event.undoes is None else state.undo[event.undoes].owner,
     )
     around = None if event.compensate_with is None else next(blocks_of(event.execution), None)
@@ -83,16 +91,18 @@ def closed(state: State, execution: str, *, accepted: int = 0) -> Work | None:
     before = state.open.pop(execution)
     if scope := scope_of(execution):
         del scope_in(state, scope).open[execution]
-    if isinstance(before, Queued | Running):
+    if is_active(before):
         state.active -= 1
     if not isinstance(before, Attempted):
         return None
     work = before.work
-    if not accepted and work.late_success is not None:
-        # An earlier attempt did succeed, too late to count while a later one was open: now its effect stands.
-        completed(state, execution, work, work.late_success.output)
+    if not accepted and work.joins_when_over:
+        # An earlier attempt did succeed, too late to count while a later one was open: now its effect stands. Or it is
+        # a child, which has to hear of it.
+        completed(state, execution, work, None if work.late_success is None else work.late_success.output)
     if accepted != 1 or work.reported:
-        may_still_succeed = not accepted and work.late_success is None and work.compensate_with is not None
+        may_still_succeed = not accepted and not work.joins_when_over and work.compensate_with is not None
+        may_still_succeed = may_still_succeed and work.order is None
         state.closed[execution] = Closed(
             accepted=accepted, work=work if may_still_succeed else None, reported=list(work.reported)
         )
@@ -114,6 +124,8 @@ def completed(state: State, execution: str, work: Work | None, output: Json) -> 
             output=output,
             item=work.item,
             index=work.index,
+            order=work.order,
+            child=work.child,
             owner=work.owner,
         )
 
@@ -134,7 +146,7 @@ def given_up(state: State, undo: str) -> None:
     closed(state, undo)
     assert undoes is not None
     state.undo[undoes] = replace(state.undo[undoes], tried=open.attempt)
-    if state.rollback is not None:
+    if state.rollback is not None and undoes in state.rollback.pending:
         state.rollback.pending.remove(undoes)
         state.rollback.failed.append(undoes)
 

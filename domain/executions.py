@@ -89,6 +89,7 @@ class StepExecution(Struct, rename="camel", omit_defaults=True, kw_only=True):
     error: ExecutionError | None = None
     next_retry: str | None = None
     waiting_for: WaitingFor | None = None
+    waiting_since: str | None = None
     signal: str | None = None
     until: str | None = None
     ended_by: str | None = None
@@ -141,7 +142,7 @@ def _scheduled(executions: Executions, now: Happened, event: e.StepScheduled) ->
         found.step_name, found.input, found.undoes = event.name, event.input, event.undoes
     else:
         found.status = "retrying"
-        found.completed_at = found.duration_ms = found.waiting_for = None
+        found.completed_at = found.duration_ms = found.waiting_for = found.waiting_since = None
     found.attempt = event.attempt
     found.next_retry = rfc3339(event.due_at) if event.due_at and event.attempt > 1 else None
     due_at = rfc3339(event.due_at) if event.due_at else None
@@ -206,7 +207,7 @@ def _wait_started(executions: Executions, now: Happened, event: e.WaitStarted) -
         found.status = "waiting"
         found.signal, found.until = event.signal, rfc3339(event.until) if event.until else None
     found.completed_at = found.duration_ms = None
-    found.waiting_for = waiting_for(event.signal, event.until)
+    found.waiting_for, found.waiting_since = waiting_for(event.signal, event.until), rfc3339(now.at)
 
 
 def _wait_ended(executions: Executions, now: Happened, event: e.WaitEnded) -> None:
@@ -250,7 +251,7 @@ def _compensated(executions: Executions, now: Happened, event: e.Compensated) ->
 
 def _for_a_person(executions: Executions, now: Happened, event: e.CompensationFailed) -> None:
     found = executions[event.execution]
-    found.status, found.waiting_for = "failed", "manual_resolution"
+    found.status, found.waiting_for, found.waiting_since = "failed", "manual_resolution", rfc3339(now.at)
     found.completed_at = found.duration_ms = None
 
 
@@ -288,7 +289,7 @@ def _opened(executions: Executions, now: Happened, execution: str, step: str, ki
 
 
 def _ended(found: StepExecution, now: Happened, status: ExecutionStatus) -> str:
-    found.status, found.waiting_for, found.next_retry = status, None, None
+    found.status, found.waiting_for, found.waiting_since, found.next_retry = status, None, None, None
     found.completed_at = at = rfc3339(now.at)
     if found.started_at is not None:
         found.duration_ms = milliseconds_between(found.started_at, at)

@@ -80,6 +80,7 @@ def schedule_again(
         turn.attempts_over(step, execution, error, undoes=undoes)
         return
     turn.emit(event)
+    step.scheduled(turn, execution)
 
 
 def _retry_at(
@@ -180,9 +181,8 @@ def _alert_exhausted(
     )
 
 
-def alert_standing(turn: Turn, reason: str) -> None:
+def alert_standing(turn: Turn, reason: str, standing: list[str]) -> None:
     """The instance ends as failed while effects stand: somebody should know."""
-    standing = list(turn.state.undo)
     turn.emit(
         AlertRaised(
             alert_id="@instance/standing",

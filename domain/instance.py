@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from domain import acts, commands, deadlines, forking, migration, results, signals
@@ -68,7 +68,6 @@ def start_instance(turn: Turn, command: StartInstance) -> None:
     if program.check_input is not None:
         program.check_input(command.input, "the input")
     starts_at = max(command.start_at or command.at, command.at)
-    timeout = program.timeout_ms
     turn.emit(
         InstanceStarted(
             namespace=command.namespace,
@@ -79,7 +78,7 @@ def start_instance(turn: Turn, command: StartInstance) -> None:
             correlation_id=command.correlation_id,
             labels={**_labels(program, command.input), **(command.labels or {})} or None,
             priority=command.priority,
-            timeout_at=None if timeout is None else starts_at + timedelta(milliseconds=timeout),
+            timeout_at=_times_out_at(program, starts_at, command.timeout_at),
             start_at=command.start_at if starts_at > command.at else None,
             parent=command.parent,
             idempotency_key=command.idempotency_key,
@@ -89,6 +88,13 @@ def start_instance(turn: Turn, command: StartInstance) -> None:
         deadlines.begin(turn, "started")
     else:
         turn.say_business_status("pending")
+
+
+def _times_out_at(program: Program, starts_at: datetime, given: datetime | None) -> datetime | None:
+    """By its definition, or earlier if its parent's step says so."""
+    limit = program.timeout_ms
+    own = None if limit is None else starts_at + timedelta(milliseconds=limit)
+    return min(filter(None, (own, given)), default=None)
 
 
 def _labels(program: Program, input: Json) -> dict[str, str]:

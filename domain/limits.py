@@ -21,8 +21,14 @@ MAX_INTEGER: Final = 2**63 - 1
 # Definitions.
 MAX_DEFINITION_BYTES: Final = 1024 * KIB
 MAX_DURATION_MS: Final = 3650 * 24 * 60 * 60 * 1000
+# A child of a child of a child: the instances above it.
+MAX_CHILD_DEPTH: Final = 100
 # Of one map. They all begin in one command unless `maxConcurrency` says otherwise.
 MAX_ITEMS: Final = 10_000
+
+# What a template makes: it may name a large value many times, and a loop may feed its result to it again.
+MAX_VALUE_BYTES: Final = MAX_BODY_BYTES
+MAX_VALUE_DEPTH: Final = 2 * MAX_DEPTH
 
 # Expressions: they run inside the engine's loop, so their worst case is bounded when they are compiled.
 MAX_EXPRESSION_LENGTH: Final = 2000

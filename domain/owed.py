@@ -55,6 +55,16 @@ class Await(Struct, frozen=True, kw_only=True):
     timer_at: datetime | None = None
 
 
+class Attend(Struct, frozen=True, kw_only=True):
+    """A child workflow, the instance `child`, has to be started or waited for; or, for an undo, called back."""
+
+    key: str
+    attempt: int
+    action: str
+    child: str
+    timer_at: None = None  # Its time is the child's own affair.
+
+
 class Listen(Struct, frozen=True, kw_only=True):
     """A signal may come, by instance or by correlation key; look again at `timer_at`.
 
@@ -74,15 +84,19 @@ class Wake(Struct, frozen=True, kw_only=True):
     timer_at: datetime
 
 
-Effect = Invoke | Await | Listen | Wake
+Effect = Invoke | Await | Attend | Listen | Wake
 
 
 def owed(state: State, keys: Iterable[str] | None = None) -> dict[str, Effect]:
     """Everything owed, or what is owed under the given keys only."""
     if keys is None:
         keys = [*state.open, INSTANCE, *(DEADLINE + name for name in state.deadlines)]
-    found = ((key, _owed_under(state, key)) for key in keys)
-    return {key: effect for key, effect in found if effect is not None}
+    found: dict[str, Effect] = {}
+    for key in keys:
+        effect = _owed_under(state, key)
+        if effect is not None:
+            found[key] = effect
+    return found
 
 
 def touched(event: Event) -> frozenset[str] | None:
@@ -130,6 +144,11 @@ def _of_deadline(state: State, key: str) -> Effect | None:
 
 def _of_execution(state: State, key: str, execution: Execution) -> Effect | None:
     match execution:
+        case Queued(work=work) if work.order is not None:
+            held = state.paused and not state.ended
+            return None if held else Wake(key=key, timer_at=execution.due_at)
+        case Running(work=work) if work.order is not None:
+            return Attend(key=key, attempt=execution.attempt, action=work.action, child=execution.token)
         case Queued(work=work, timeouts=limits):
             gives_up_at = _earliest(limits.schedule_to_start_at, limits.schedule_to_close_at)
             if state.paused and not state.ended:
@@ -168,4 +187,5 @@ def _of_execution(state: State, key: str, execution: Execution) -> Effect | None
 
 
 def _earliest(*times: datetime | None) -> datetime | None:
-    return min((time for time in times if time is not None), default=None)
+    some = [time for time in times if time is not None]
+    return min(some) if some else None

@@ -48,6 +48,8 @@ def claim_step(turn: Turn, command: ClaimStep) -> None:
 def _why_not_claimable(turn: Turn, command: ClaimStep, open: object) -> str | None:
     if not isinstance(open, Queued) or open.attempt != command.attempt:
         return "it is not waiting to be claimed"
+    if open.work.order is not None:
+        return "it is a child workflow, which no worker takes"
     if turn.state.paused and not turn.state.ended:
         return "the instance is paused"
     if open.due_at > command.at + CLOCK_GRACE:
@@ -117,7 +119,7 @@ def fail_step(turn: Turn, command: FailStep) -> None:
 
 def lose_lease(turn: Turn, command: LoseLease) -> None:
     running = _held(turn, command)
-    if running is not None:
+    if running is not None and running.work.order is None:  # A child is nobody's lease.
         error = StepError(
             type="LeaseLostError",
             message=f"worker {running.worker!r} has not been heard of",

@@ -31,6 +31,9 @@ ENDS: dict[str, tuple[Status, Outcome]] = {
 }
 """How an instance ends whose final rollback, begun for this reason, undid everything."""
 
+BY_PARENT = "parent"
+"""The trigger of a rollback after the end, of a child whose parent is rolled back: nothing follows it."""
+
 AFTER_THE_END = "it succeeded after the instance had ended"
 """Why the effect of a late success is undone when there is no rollback any more."""
 
@@ -46,7 +49,7 @@ def begin(
 ) -> None:
     """A final rollback stops everything else; a partial one leaves it running."""
     if final:
-        executions = [*(late for late in _succeeded_late(turn) if late not in executions), *executions]
+        executions = [*(late for late in _to_join(turn) if late not in executions), *executions]
     turn.emit(CompensationStarted(trigger=trigger, reason=reason, executions=executions, error=error))
     if final:
         turn.cancel_everything(reason)
@@ -56,15 +59,16 @@ def begin(
 
 def everything(turn: Turn) -> list[str]:
     """All that a final rollback has to undo, newest first."""
-    return [*_succeeded_late(turn), *reversed(turn.state.undo)]
+    return [*_to_join(turn), *reversed(turn.state.undo)]
 
 
-def _succeeded_late(turn: Turn) -> list[str]:
-    """Open executions of which an earlier attempt has succeeded: they join the list when they are cancelled."""
+def _to_join(turn: Turn) -> list[str]:
+    """Open executions that join the list when they are cancelled: children, and those of which an earlier attempt has
+    succeeded."""
     return [
         name
         for name, open in reversed(turn.state.open.items())
-        if isinstance(open, Attempted) and open.work.late_success is not None and open.work.compensate_with
+        if isinstance(open, Attempted) and open.work.joins_when_over
     ]
 
 
@@ -93,21 +97,24 @@ def _is_under_way(turn: Turn, rollback: Rollback) -> bool:
     )
 
 
-def schedule_undo(turn: Turn, entry: Undoable) -> None:
+def schedule_undo(turn: Turn, entry: Undoable, reason: str = AFTER_THE_END) -> None:
     step = turn.program.steps[entry.undo_step]
     assert isinstance(step, Task)
-    step.schedule(turn, undo_of(entry.execution), entry.tried + 1, **as_seen(turn, entry.execution))
+    step.schedule(turn, undo_of(entry.execution), entry.tried + 1, **as_seen(turn, entry.execution, reason))
 
 
-def as_seen(turn: Turn, execution: str) -> dict[str, Json]:
-    """What the undo of an execution sees besides the instance's data: `$.undo`, and the item that it was done for."""
+def as_seen(turn: Turn, execution: str, reason: str = AFTER_THE_END) -> dict[str, Json]:
+    """What the undo of an execution sees besides the instance's data: `$.undo`, and the item that it was done for.
+
+    `reason` is why there is an undo without a rollback.
+    """
     entry, rollback = turn.state.undo[execution], turn.state.rollback
     undo = {
         "step": entry.step,
         "execution": entry.execution,
         "input": entry.input,
         "output": entry.output,
-        "reason": AFTER_THE_END if rollback is None else rollback.reason,
+        "reason": reason if rollback is None else rollback.reason,
     }
     return {"undo": undo} if entry.index is None else {"undo": undo, "item": entry.item, "index": entry.index}
 
@@ -136,6 +143,8 @@ def is_final(program: Program, trigger: str) -> bool:
 
 def _finish(turn: Turn, rollback: Rollback) -> None:
     turn.emit(CompensationEnded(undone=rollback.undone, failed=rollback.failed))
+    if turn.state.ended:
+        return
     if not is_final(turn.program, rollback.trigger):
         turn.proceed(turn.program.steps[_step_of(rollback.trigger)], rollback.trigger)
     elif rollback.failed:

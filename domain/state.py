@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from msgspec import Struct, field
 
 from domain.calls import StepError
-from domain.events import Escalation, Json, Origin, Outcome, Parent, Status, Timeouts
+from domain.events import ChildOrder, Escalation, Json, Origin, Outcome, Parent, Status, Timeouts
 
 STATE_VERSION = 3
 """Of the shape below. A snapshot of another version is discarded."""
@@ -41,7 +41,20 @@ class Work(Struct, rename="camel", omit_defaults=True, kw_only=True):
     late_success: LateSuccess | None = None
     item: Json = None  # Of the map's block that it runs in, for its undo.
     index: int | None = None
+    order: ChildOrder | None = None  # Of a child workflow.
+    child: str | None = None  # Its instance, while it runs or has left effects behind.
     owner: str | None = None  # The instance under whose key it is known, when a fork has inherited it.
+
+    @property
+    def is_awaited_child(self) -> bool:
+        """A child workflow that is not being undone: while it runs, its parent waits."""
+        return self.order is not None and self.undoes is None
+
+    @property
+    def joins_when_over(self) -> bool:
+        """Whether it has to be undone even if it is given up now."""
+        stands = self.late_success is not None or self.child is not None
+        return stands and self.compensate_with is not None
 
 
 class Queued(Struct, tag="queued", rename="camel", omit_defaults=True, kw_only=True):
@@ -146,6 +159,8 @@ class Undoable(Struct, rename="camel", omit_defaults=True, kw_only=True, frozen=
     output: Json = None
     item: Json = None
     index: int | None = None
+    order: ChildOrder | None = None  # Of a child workflow,
+    child: str | None = None  # and the instance that it ran as.
     owner: str | None = None
     tried: int = 0  # Attempts of its undo that a person gave up on: another rollback counts on from there.
 

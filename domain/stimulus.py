@@ -16,11 +16,12 @@ from typing import Any
 
 from domain import commands as c
 from domain import events as e
+from domain import rollback
 from domain.errors import CorruptHistoryError
 from domain.limits import MAX_DURATION_MS
 from domain.owed import DEADLINE, INSTANCE
 from domain.paths import SLOW
-from domain.state import Running, State
+from domain.state import Queued, Running, State
 from domain.times import MILLISECOND
 
 
@@ -61,11 +62,15 @@ def _instance_started(event: e.InstanceStarted, state: State) -> Asked:
         "priority": event.priority,
         "start_at": event.start_at,
         "parent": event.parent,
+        "timeout_at": event.timeout_at,
         "idempotency_key": event.idempotency_key,
     }
 
 
 def _step_started(event: e.StepStarted, state: State) -> Asked:
+    queued = state.open.get(event.execution)
+    if isinstance(queued, Queued) and queued.work.order is not None:
+        return c.FireTimer, {"key": event.execution}  # A child whose time has come.
     return c.ClaimStep, {
         "execution": event.execution,
         "attempt": event.attempt,
@@ -97,7 +102,7 @@ def _result_ignored(event: e.ResultIgnored, state: State) -> Asked:
 def _compensation_started(event: e.CompensationStarted, state: State) -> Asked:
     if event.trigger == "timeout":
         return c.FireTimer, {"key": INSTANCE}
-    return c.UndoInstance, {}
+    return c.UndoInstance, {"by_parent": event.trigger == rollback.BY_PARENT}
 
 
 def _alert_raised(event: e.AlertRaised, state: State) -> Asked:
@@ -139,6 +144,7 @@ STIMULI: dict[type[e.Event], Callable[[Any, State], Asked]] = {
     e.WaitEnded: _timer(lambda event: str(event.execution)),
     e.SignalReceived: _act(c.SendSignal, "signal_id", "name", "payload"),
     e.CompensationStarted: _compensation_started,
+    e.CompensationEnded: _timer(lambda event: INSTANCE),  # The workflow's timeout, in a partial rollback.
     e.DeadlineEscalated: _timer(lambda event: DEADLINE + str(event.name)),
     e.DeadlineMissed: _timer(lambda event: DEADLINE + str(event.name)),
     e.AlertRaised: _alert_raised,

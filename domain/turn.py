@@ -28,8 +28,8 @@ from domain.events import (
 )
 from domain.evolve import evolve
 from domain.executing import scope_in, visits_in
-from domain.paths import UNDO, blocks_of, child_path, index_of, scope_of
-from domain.state import Scope, State, Stuck, Waiting
+from domain.paths import UNDO, blocks_of, child_path, index_of, scope_of, undo_of
+from domain.state import Attempted, Running, Scope, State, Stuck, Waiting
 from domain.status import check_transition
 from domain.steps.scope import ScopeStep
 from domain.times import MILLISECOND, rfc3339
@@ -215,13 +215,20 @@ class Turn:
         for execution in list(self.scope(scope).open):
             if isinstance(self.state.open[execution], Scope):
                 self.cancel_inside(execution, reason)
-            self.emit(StepCancelled(execution=execution, reason=reason))
+            self.cancel(execution, reason)
+
+    def cancel(self, execution: str, reason: str) -> None:
+        """A child that runs hears of it at once, and its undo is over when it has come to rest."""
+        open = self.state.open[execution]
+        self.emit(StepCancelled(execution=execution, reason=reason))
+        if isinstance(open, Attempted) and open.work.is_awaited_child and execution in self.state.undo:
+            rollback.schedule_undo(self, self.state.undo[execution], reason)
 
     def cancel_everything(self, reason: str) -> None:
         """Cancels what is open, but undos, innermost first."""
         self.agenda.clear()
         for execution in sorted(self.open_but_undos(), key=lambda name: -name.count(".")):
-            self.emit(StepCancelled(execution=execution, reason=reason))
+            self.cancel(execution, reason)
 
     def open_but_undos(self) -> list[str]:
         """Everything open, less the undos under way: those are never cancelled by what they undo for."""
@@ -241,11 +248,13 @@ class Turn:
         error: StepError | None = None,
         result: Json = None,
     ) -> None:
-        """The instance comes to its end; whatever is still open is cancelled. A step's own `result` goes first."""
+        """The instance comes to its end; whatever is still open is cancelled, but what children have been told. A
+        step's own `result` goes first."""
         if result is None and outcome == "failed" and self.failed_with is not None:
             result = self.failed_with.value
         for execution in sorted(self.state.open, key=lambda name: -name.count(".")):
-            self.emit(StepCancelled(execution=execution, reason=reason))
+            if not self._outlives(execution):
+                self.cancel(execution, reason)
         if (given_up := self.state.rollback) is not None:
             left = [*given_up.failed, *given_up.pending]
             self.emit(CompensationEnded(undone=given_up.undone, failed=left))
@@ -256,6 +265,11 @@ class Turn:
             except TenutoError as problem:
                 error = error or StepError(type=type(problem).__name__, message=str(problem), retryable=False)
         self.ending = Ending(status, outcome, reason, error, result)
+
+    def _outlives(self, execution: str) -> bool:
+        """Whether it is the undo of a child that has been told already."""
+        open = self.state.open[execution]
+        return isinstance(open, Running) and open.work.order is not None and open.work.undoes is not None
 
     def settle(self) -> None:
         """Appends the change from the stored status to the one that the state implies, if they differ."""
@@ -276,9 +290,10 @@ class Turn:
                 self.ending.result,
                 self.ending.error,
             )
-            if status == "failed" and self.state.undo:
-                change.standing = list(self.state.undo)
-                failure.alert_standing(self, reason)
+            standing = [name for name in self.state.undo if undo_of(name) not in self.state.open]
+            if status == "failed" and standing:
+                change.standing = standing
+                failure.alert_standing(self, reason, standing)
         self.emit(change)
 
     def say_business_status(self, status: Status) -> None:
@@ -391,5 +406,7 @@ def _what_it_waits_for(execution: object) -> str | None:
             return "a timer"
         case Stuck():
             return "an operator"
+        case Running(work=work) if work.order is not None:
+            return f"child {work.order.definition}"
         case _:
             return None

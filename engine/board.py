@@ -117,6 +117,10 @@ class Board:
             if not poller.reserved and not poller.future.done():
                 poller.future.set_result(poller.tasks)
 
+    def pollers(self) -> dict[str, int]:
+        """How many polls wait, by queue; those that take every queue of a prefix count under the prefix."""
+        return {name: len(waiting) for name, waiting in self._waiting.items()}
+
     def everyone(self) -> list[Poller]:
         return list(dict.fromkeys(poller for waiting in self._waiting.values() for poller in waiting))
 
@@ -161,6 +165,11 @@ class Board:
                 if queue.startswith(prefix):
                     return self._first(prefix)
         return poller
+
+    def waiting_in(self, queue: str) -> int:
+        """How many pollers have room for a task of this queue."""
+        prefixes = [prefix for prefix in self._prefixes if queue.startswith(prefix)]
+        return sum(len(self._waiting.get(name, ())) for name in (queue, *prefixes))
 
     def _first(self, name: str) -> Poller | None:
         waiting = self._waiting.get(name)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Iterable
+from datetime import datetime
+from typing import NamedTuple
 
 from domain.commands import MigrateInstance
 from domain.errors import NotStartedError, TenutoError, UnknownInstanceError
@@ -27,10 +29,22 @@ log = logging.getLogger("tenuto.engine")
 KEPT_INCIDENTS = 100
 
 
+class Incident(NamedTuple):
+    """A command that could not be decided because of a fault inside."""
+
+    at: datetime
+    instance: str
+    command: str
+    error: str
+
+    def __str__(self) -> str:
+        return f"{self.command} on {self.instance}: {self.error}"
+
+
 class Decider:
     def __init__(self, store: Store, clock: Clock, registry: Registry) -> None:
         self.cache = Cache()
-        self.incidents: deque[str] = deque(maxlen=KEPT_INCIDENTS)
+        self.incidents: deque[Incident] = deque(maxlen=KEPT_INCIDENTS)
         self._store = store
         self._clock = clock
         self._registry = registry
@@ -140,7 +154,7 @@ class Decider:
         """Takes note of a fault. What the caller hears: a refusal has its own words."""
         name = getattr(request.make, "__qualname__", "a command")
         log.error("%s on %s failed", name, request.stream, exc_info=error)
-        self.incidents.append(f"{name} on {request.stream}: {error!r}")
+        self.incidents.append(Incident(self._clock.now(), request.stream, name, repr(error)))
         if isinstance(error, TenutoError):
             return error
         return IncidentError(command=name, instance_id=request.stream)

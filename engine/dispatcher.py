@@ -132,6 +132,7 @@ def _service_call(task: Task) -> ServiceCall:
         timeout_ms=task.timeout_ms,
         deadline_at=task.deadline_at,
         traceparent=task.traceparent,
+        retry_policy=task.retry_policy,
     )
 
 

@@ -7,8 +7,10 @@ definitions (`registry.py`) and the dispatchers together. It decides nothing its
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 
 from msgspec import Struct
@@ -16,18 +18,23 @@ from msgspec import Struct
 from domain.calls import Connector
 from domain.codec import decode
 from domain.commands import Command, SendSignal, StartInstance
+from domain.definition.findings import Finding
 from domain.definition.parse import Deployable
 from domain.definition.program import Program
+from domain.definition.verification.children import verify_children
 from domain.errors import TenutoError, UnknownInstanceError
 from domain.events import Event
 from domain.evolve import evolve
 from domain.instance import decide
 from domain.state import State
+from domain.why import Facts
 from engine.cache import fold
+from engine.children import Children
 from engine.dispatcher import Dispatcher
 from engine.draft import ClientKey, Request
 from engine.errors import NoListenerError, SeveralListenersError
 from engine.forks import Forks
+from engine.kept_signals import Keeper
 from engine.loop import Loop
 from engine.messages import (
     Answer,
@@ -42,6 +49,7 @@ from engine.messages import (
     StartRequest,
     TaskResult,
 )
+from engine.onlookers import Onlooker
 from engine.ports import Clock, Recorded, Store
 from engine.registry import Registry
 from engine.rows import rows_of
@@ -49,6 +57,7 @@ from engine.sessions import Sessions
 from engine.tokens import Tokens
 from engine.upkeep import Upkeep
 from engine.waits import within
+from engine.witness import Witness
 from engine.workers import Workers
 
 log = logging.getLogger("tenuto.engine")
@@ -85,8 +94,21 @@ class Engine:
         )
         self._sessions = Sessions(store, clock, options.lease_seconds)
         self._workers = Workers(self._loop, store, self._sessions, tokens, clock, self._current)
+        self._witness = Witness(self._loop, self._sessions, self._workers, clock)
+        self.keeper = Keeper(store, clock, act=self.act, by_key=self.signal_by_key, knows=self._knows)
+        self._loop.hooks.owed["listen"].append(self.keeper.listens)
+        self._children = Children(store, clock, self._loop, self._registry)
+        self._upkeep = Upkeep(
+            store,
+            clock,
+            self._loop,
+            sessions=self._sessions,
+            workers=self._workers,
+            tokens=tokens,
+            keeper=self.keeper,
+            children=self._children,
+        )
         self._forks = Forks(store, self._registry)
-        self._upkeep = Upkeep(store, clock, self._loop, self._sessions, self._workers, tokens)
         self._dispatchers = [
             Dispatcher(kind, connector, clock, poll=self.poll, report=self.report)
             for kind, connector in connectors.items()
@@ -94,8 +116,6 @@ class Engine:
         self._running: asyncio.Task[None] | None = None
         self._upkeep_task: asyncio.Task[None] | None = None
         self._dispatching: list[asyncio.Task[None]] = []
-        self._ends: dict[str, set[asyncio.Event]] = {}
-        self._loop.on_end.append(self._ended)
 
     @classmethod
     async def open(
@@ -119,6 +139,7 @@ class Engine:
         """Begins to work: what was owed when the last engine stopped is found in the table. Recovery is no mode."""
         await self._sessions.give_grace()
         await self._upkeep.scan()
+        await self._children.scan()
         self._running = asyncio.create_task(self._loop.run())
         self._upkeep_task = asyncio.create_task(self._upkeep.run(self._beat))
         for dispatcher in self._dispatchers:
@@ -145,12 +166,16 @@ class Engine:
 
     def on_commit(self, callback: Callable[[int], None]) -> None:
         """Called after each commit with its last position (0 when it is not known): a hint for who follows the log."""
-        self._loop.on_commit.append(callback)
+        self._loop.hooks.commit.append(callback)
 
     @property
     def incidents(self) -> list[str]:
         """The last commands that could not be decided because of a fault inside Tenuto."""
-        return list(self._loop.decider.incidents)
+        return list(map(str, self._loop.decider.incidents))
+
+    def facts_of(self, state: State) -> Facts:
+        """What this server knows about an instance beside its log: who polls its queues, who holds its leases."""
+        return self._witness.facts_of(state)
 
     # Definitions -----------------------------------------------------------------
 
@@ -158,6 +183,10 @@ class Engine:
         self, namespace: str, deployable: Deployable, *, actor: str | None, request_id: str | None
     ) -> Deployed:
         return await self._registry.deploy(namespace, deployable, actor=actor, request_id=request_id)
+
+    async def findings_of_children(self, namespace: str, deployable: Deployable) -> list[Finding]:
+        """What is wrong with the definitions that it starts, as far as they are deployed."""
+        return verify_children(deployable, await self._registry.children_of(namespace, deployable))
 
     async def definitions(self, namespace: str) -> list[DefinitionInfo]:
         return await self._registry.newest_of_all(namespace)
@@ -170,8 +199,18 @@ class Engine:
 
     # Instances -------------------------------------------------------------------
 
-    async def start_instance(self, request: StartRequest) -> Answer:
-        """Raises UnknownDefinitionError, SchemaMismatchError, IdempotencyConflictError."""
+    def check_room(self) -> None:
+        """Raises OverloadedError when there is too much to do already. Cheap: to be asked before a start is read."""
+        self._loop.pressure.check(self._loop.backlog)
+
+    def new_instance_id(self) -> str:
+        return f"{self.options.shard}-{self.clock.new_id()}"
+
+    async def start_instance(self, request: StartRequest, instance_id: str | None = None) -> Answer:
+        """Raises UnknownDefinitionError, SchemaMismatchError, IdempotencyConflictError.
+
+        The answer names another instance than `instance_id` when the idempotency key was used before.
+        """
         program = await self._registry.program(request.namespace, request.definition, request.version)
         key = request.idempotency_key
 
@@ -192,7 +231,7 @@ class Engine:
 
         return await self._loop.submit(
             Request(
-                stream=f"{self.options.shard}-{self.clock.new_id()}",
+                stream=instance_id or self.new_instance_id(),
                 make=start,
                 program=program,
                 client=None if key is None else ClientKey(request.namespace, key, request.body_hash),
@@ -289,28 +328,36 @@ class Engine:
             await self._forks.asks(request, f"{self.options.shard}-{self.clock.new_id()}")
         )
 
+    def onlooker(self, instance_id: str) -> AbstractContextManager[Onlooker]:
+        """Of what is committed here of the instance, for as long as the context lasts."""
+        return self._loop.onlookers.of(instance_id)
+
+    def cached(self, instance_id: str) -> State | None:
+        """What the engine works with, if it has the instance in memory and nothing of it is being committed: a copy."""
+        entry = self._loop.decider.cache.get(instance_id)
+        if entry is None or entry.committed != entry.state.version:
+            return None
+        return copy.deepcopy(entry.state)
+
     async def wait_for_end(self, instance_id: str, seconds: float) -> bool:
         """Whether it has ended, within so many seconds. Raises UnknownInstanceError."""
-        ended = asyncio.Event()
-        self._ends.setdefault(instance_id, set()).add(ended)
+        with self.onlooker(instance_id) as onlooker:
+            return await self.wait_for(onlooker, instance_id, seconds)
+
+    async def wait_for(self, onlooker: Onlooker, instance_id: str, seconds: float) -> bool:
+        """The same, where an onlooker was there before."""
         give_up_at = self.clock.monotonic() + seconds
-        ask_the_log = not self._loop.decider.cache.runs(
-            instance_id
-        )  # Its end will be heard of here, most likely.
-        try:
-            while not ended.is_set():
-                if ask_the_log and (await self._current(instance_id)).ended:
-                    return True
-                left = give_up_at - self.clock.monotonic()
-                if left <= 0:
-                    return False
-                await within(self.clock, min(left, WAIT_CHECK_SECONDS), ended)
-                ask_the_log = True
-            return True
-        finally:
-            self._ends[instance_id].discard(ended)
-            if not self._ends[instance_id]:
-                del self._ends[instance_id]
+        # What runs here will end here, most likely; but another server may be the one to end it.
+        ask_the_log = not self._loop.decider.cache.runs(instance_id)
+        while not onlooker.ended.done():
+            if ask_the_log and (await self._current(instance_id)).ended:
+                return True
+            left = give_up_at - self.clock.monotonic()
+            if left <= 0:
+                return False
+            await within(self.clock, min(left, WAIT_CHECK_SECONDS), onlooker.ended)
+            ask_the_log = True
+        return True
 
     async def rebuild_owed(self, instance_id: str) -> bool:
         """Puts what the log implies in the place of the instance's rows; False when it moved on meanwhile."""
@@ -323,6 +370,10 @@ class Engine:
 
     async def poll(self, poll: Poll) -> PollAnswer:
         return await self._workers.poll(poll)
+
+    def pollers(self) -> dict[str, int]:
+        """How many polls this server holds, by queue (`http:` stands for all that begin so)."""
+        return self._loop.board.pollers()
 
     def give_back(self, unheard: PollAnswer) -> None:
         """Of an answer that nobody heard: its leases end at once."""
@@ -344,9 +395,11 @@ class Engine:
             raise UnknownInstanceError(instance_id=instance_id)
         return state
 
-    def _ended(self, instance_id: str) -> None:
-        for event in self._ends.get(instance_id, ()):
-            event.set()
+    async def _knows(self, instance_id: str, signal: str) -> bool:
+        """Whether the instance goes on, and its definition has to do with signals of that name."""
+        state = await self._current(instance_id)
+        program = await self.program_of(state)
+        return not state.ended and (signal in program.signals or signal in program.awaited)
 
     async def _beat(self) -> None:
         """The signs of life that nobody sends: of the dispatchers, and of workers that hold a poll open."""

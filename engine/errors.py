@@ -11,7 +11,8 @@ class ForgedTokenError(TenutoError):
 
 
 class OverloadedError(TenutoError):
-    """The engine has {waiting} commands waiting, more than it takes; try again in {retry_after} s."""
+    """The engine has as much to do as it can do in good time ({waiting} commands wait); try again in
+    {retry_after} s."""
 
 
 class IdempotencyConflictError(TenutoError):

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from domain.commands import ClaimStep, LoseLease
-from domain.state import Running, State
+from domain.state import Running
+from engine.cache import Entry
 from engine.messages import Envelope, Task
 from engine.tokens import Lease
 
@@ -32,8 +33,9 @@ def loses_lease(lease: Lease, token: str) -> Callable[[Envelope], LoseLease]:
     )
 
 
-def task_of(state: State, execution: str, running: Running, now: datetime, lease: timedelta) -> Task:
-    work, limits = running.work, running.timeouts
+def task_of(entry: Entry, execution: str, running: Running, now: datetime, lease: timedelta) -> Task:
+    assert entry.program is not None, "nothing is claimed without its definition"
+    state, work, limits = entry.state, running.work, running.timeouts
     ends = [at for at in (running.closes_at, limits.schedule_to_close_at) if at is not None]
     return Task(
         token=running.token,
@@ -51,4 +53,5 @@ def task_of(state: State, execution: str, running: Running, now: datetime, lease
         progress=work.progress,
         priority=work.priority,
         timeout_ms=limits.start_to_close_ms,
+        retry_policy=entry.program.steps[work.step].rules.terms,
     )

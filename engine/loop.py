@@ -12,8 +12,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from itertools import islice
 from typing import TypeVar
 
@@ -26,7 +26,9 @@ from engine.deciding import Decider
 from engine.draft import Changes, Decided, Draft, Request
 from engine.errors import NOT_NOW, OverloadedError, StoppedError
 from engine.handout import claims, task_of
+from engine.hooks import Hooks, tell
 from engine.messages import Answer, Poll, Task
+from engine.onlookers import Onlookers
 from engine.ports import (
     Clock,
     CommitUnknownError,
@@ -35,6 +37,7 @@ from engine.ports import (
     Store,
     VersionConflictError,
 )
+from engine.pressure import Pressure
 from engine.registry import Registry
 from engine.tokens import Lease, Tokens
 
@@ -51,8 +54,7 @@ Said = TypeVar("Said")
 
 
 class Loop:
-    """`on_commit` hears of the last position of each commit, `on_end` of each instance that has ended, and
-    `on_undelivered` of the token of each lease that may stand in the log while no worker has heard of it."""
+    """`hooks` tell of what is stored; `onlookers` keep what is stored of the instances that somebody waits for."""
 
     def __init__(
         self, store: Store, clock: Clock, registry: Registry, tokens: Tokens, *, lease: timedelta
@@ -60,9 +62,9 @@ class Loop:
         self.board = Board()
         self.alarms = Alarms()
         self.decider = Decider(store, clock, registry)
-        self.on_commit: list[Callable[[int], None]] = []
-        self.on_end: list[Callable[[str], None]] = []
-        self.on_undelivered: list[Callable[[str], None]] = []
+        self.onlookers = Onlookers()
+        self.pressure = Pressure()
+        self.hooks = Hooks()
         self._store = store
         self._clock = clock
         self._tokens = tokens
@@ -112,7 +114,8 @@ class Loop:
         """Remembers what the row says will be due: a task at once on the board, the rest as alarms."""
         now = self._clock.now()
         self.alarms.arm(row, now)
-        if _is_ready(row, now):
+        tell(self.hooks.owed[row.kind], row)
+        if row.is_ready(now):
             self.board.add(row)
             self._wake.set()
 
@@ -141,7 +144,9 @@ class Loop:
         if len(claims) == MAX_BATCH:
             self._wake.set()  # There may be more.
         if requests or claims:
+            began = self._clock.monotonic()
             await self._transact([*requests, *claims])
+            self.pressure.turned(len(requests) + len(claims), self._clock.monotonic() - began)
         self.board.dismiss(hasty)
         self.decider.cache.trim()
 
@@ -222,7 +227,7 @@ class Loop:
         """What this very batch makes ready goes to workers that wait for it, in the same commit."""
         now = self._clock.now()
         rows = [row for changed in changes.values() for row in changed.values() if row is not None]
-        for row in sorted((row for row in rows if _is_ready(row, now)), key=_urgency):
+        for row in sorted((row for row in rows if row.is_ready(now)), key=OwedRow.urgency):
             poller = self.board.waiter_for(row.queue or "")
             if poller is not None:
                 await self.decider.decide(draft, self._claim(poller, row.instance, row.key, row.attempt))
@@ -308,20 +313,19 @@ class Loop:
             entry.committed = entry.state.version
             if entry.state.ended:
                 self.decider.cache.drop([stream])
-                ended.append(stream)
+                ended.append(entry.state)
         self.decider.cache.drop(stream for stream, entry in draft.entries.items() if not entry.committed)
         position = positions[-1] if positions else None
         self._answer_all(draft, position)
-        for stream in ended:
-            _tell(self.on_end, stream)
+        self.onlookers.saw(draft.decided)
+        for state in ended:
+            self.onlookers.saw_end(state)
+            tell(self.hooks.end, state)
         if changes:
-            _tell(self.on_commit, position or 0)
+            tell(self.hooks.commit, position or 0)
 
     async def _save_snapshots(self, draft: Draft) -> None:
-        snapshots = [
-            snapshot for entry in draft.entries.values() if (snapshot := entry.snapshot()) is not None
-        ]
-        if snapshots:
+        if snapshots := [made for entry in draft.entries.values() if (made := entry.snapshot())]:
             try:
                 await self._store.save_snapshots(snapshots)
             except Exception as error:  # noqa: BLE001 - what they are of is stored; no answer waits for them
@@ -346,12 +350,12 @@ class Loop:
 
     def _deliver(self, draft: Draft, item: Decided, poller: Poller) -> None:
         """A claim that was stored is a task for its worker; one that was refused leaves its room to another."""
-        state = draft.entries[item.request.stream].state if item.events else None
+        entry = draft.entries[item.request.stream] if item.events else None
         execution = item.events[0].execution if item.events else ""  # type: ignore[attr-defined]  # StepStarted
-        running = None if state is None else state.open.get(execution)
-        if state is not None and isinstance(running, Running):
+        running = None if entry is None else entry.state.open.get(execution)
+        if entry is not None and isinstance(running, Running):
             item.request.over = True
-            poller.tasks.append(task_of(state, execution, running, item.at, self._lease))
+            poller.tasks.append(task_of(entry, execution, running, item.at, self._lease))
         else:
             self._release(item.request)
             self._wake.set()  # Something else may be ready for it.
@@ -379,22 +383,5 @@ class Loop:
                 request.refuse(error)
                 continue
             if isinstance(error, CommitUnknownError) and request.token is not None:
-                _tell(self.on_undelivered, request.token)
+                tell(self.hooks.undelivered, request.token)
             self._release(request, again=True)
-
-
-def _is_ready(row: OwedRow, now: datetime) -> bool:
-    return row.kind == "invoke" and row.due_at is not None and row.due_at <= now
-
-
-def _urgency(row: OwedRow) -> tuple[int, datetime | None]:
-    return row.priority, row.due_at
-
-
-def _tell(listeners: Iterable[Callable[[Said], None]], what: Said) -> None:
-    """A listener's fault is its own: what it listens to has happened."""
-    for listener in listeners:
-        try:
-            listener(what)
-        except Exception:
-            log.exception("%r failed", listener)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType, field
 
-from domain.calls import StepError
+from domain.calls import RetryTerms, StepError
 from domain.definition.findings import Finding
 from domain.events import Event, Outcome, Status
 
@@ -125,7 +125,10 @@ class Poll(Struct, frozen=True, kw_only=True):
 
 
 class Task(Struct, frozen=True, kw_only=True, rename="camel"):
-    """One attempt, handed to a worker. Absolute times are RFC 3339 UTC."""
+    """One attempt, handed to a worker. Absolute times are RFC 3339 UTC.
+
+    `retry_policy` comes from the definition when it is handed out: no event repeats it.
+    """
 
     token: str
     instance_id: str
@@ -143,6 +146,7 @@ class Task(Struct, frozen=True, kw_only=True, rename="camel"):
     priority: str
     traceparent: str | None = None
     timeout_ms: int | None = None
+    retry_policy: RetryTerms | None = None
 
 
 class PollAnswer(Struct, frozen=True):

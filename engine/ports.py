@@ -29,9 +29,11 @@ class Recorded(Struct, frozen=True):
 
 
 class OwedRow(Struct, frozen=True, kw_only=True):
-    """One row of the `owed` table. `kind` is `invoke`, `await`, `listen` or `wake` (see domain/owed.py).
+    """One row of the `owed` table. `kind` is `invoke`, `await`, `child`, `listen` or `wake` (see domain/owed.py), or
+    `kept`: a signal that waits for a listener (engine/kept_signals.py), under its own stream.
 
-    `priority` sorts ascending (0 is most urgent). `session` holds the lease of an `await`.
+    `priority` sorts ascending (0 is most urgent). `session` holds the lease of an `await`; the `token` of a `child` is
+    the child's instance id.
     """
 
     namespace: str
@@ -48,6 +50,14 @@ class OwedRow(Struct, frozen=True, kw_only=True):
     session: str | None = None
     signal: str | None = None
     correlation_key: str | None = None
+
+    def is_ready(self, now: datetime) -> bool:
+        """Whether it is a task that a worker may take now."""
+        return self.kind == "invoke" and self.due_at is not None and self.due_at <= now
+
+    def urgency(self) -> tuple[int, datetime | None]:
+        """What sorts tasks: priority, then age."""
+        return self.priority, self.due_at
 
 
 class ClientCommand(Struct, frozen=True, kw_only=True):
@@ -155,6 +165,11 @@ class Store(Protocol):
         """`await` rows whose lease these sessions hold."""
         ...
 
+    async def children(self, limit: int, after: Key | None = None) -> list[OwedRow]:
+        """`child` rows with which something may be due, in key order after `after`: undos, and those whose child owes
+        nothing (it was not started, has ended, or waits for a person)."""
+        ...
+
     async def replace_owed(self, instance: str, rows: Sequence[OwedRow], *, version: int) -> bool:
         """Puts what the log implies in the place of what the table says; False (nothing done) when the stream moved on
         past `version` meanwhile."""
@@ -162,6 +177,11 @@ class Store(Protocol):
 
     async def listeners(self, namespace: str, correlation_key: str, signal: str) -> list[str]:
         """Ids of the instances that have this correlation key and listen for `signal` or for any."""
+        ...
+
+    async def kept(self, now: datetime, limit: int, after: Key | None = None) -> list[OwedRow]:
+        """`kept` rows to be settled, in key order after `after`: their time (`due_at`) is over, they belong to an
+        instance (`token`), or somebody listens for their signal."""
         ...
 
     async def renew(self, sessions: Iterable[Session]) -> None: ...

@@ -14,6 +14,7 @@ import msgspec
 from domain.codec import decode, encode
 from domain.definition.parse import Deployable, load_program
 from domain.definition.program import Program
+from domain.definition.verification.children import Child, Known, children_in
 from domain.errors import UnknownDefinitionError, VersionTakenError
 from domain.events import DefinitionDeployed
 from engine.messages import DefinitionInfo, Deployed
@@ -60,7 +61,7 @@ class Registry:
 
     async def versions(self, namespace: str, name: str, *, fresh: bool = False) -> list[DefinitionInfo]:
         """All versions, oldest first; empty for an unknown name."""
-        stream = _stream(namespace, name)
+        stream = stream_of(namespace, name)
         known = self._streams.get(stream)
         if known is not None and not fresh and self._clock.monotonic() - known[0] < FRESH_SECONDS:
             return known[1]
@@ -73,6 +74,22 @@ class Registry:
         if found:
             self._streams[stream] = (self._clock.monotonic(), found)
         return found
+
+    async def children_of(self, namespace: str, deployable: Deployable) -> Known:
+        """What its children start, and theirs, by definition and version."""
+        known: dict[Child, list[Child] | None] = {}
+        pending = children_in(deployable.tree)
+        while pending:
+            child = pending.pop()
+            if child not in known:
+                try:
+                    info = await self.info(namespace, child.name, child.version)
+                except UnknownDefinitionError:
+                    known[child] = None
+                else:
+                    known[child] = children_in(info.document)
+                    pending += children_in(info.document)
+        return known
 
     async def newest_of_all(self, namespace: str) -> list[DefinitionInfo]:
         """The newest version of every name, by name."""
@@ -94,7 +111,7 @@ class Registry:
             if known is not None:
                 return _deployed(known, created=False, findings=deployable)
             event = self._event(namespace, deployable, versions, actor, request_id)
-            stream = _stream(namespace, name)
+            stream = stream_of(namespace, name)
             recorded = Recorded(stream, len(versions) + 1, "DefinitionDeployed", encode(event))
             try:
                 positions = await self._store.append(Batch(events=[recorded]))
@@ -126,7 +143,8 @@ class Registry:
         )
 
 
-def _stream(namespace: str, name: str) -> str:
+def stream_of(namespace: str, name: str) -> str:
+    """The id of the stream that a definition is deployed in."""
     return f"{_PREFIX}{namespace}/{name}"
 
 

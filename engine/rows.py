@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from domain.owed import Await, Effect, Invoke, Listen, Wake, owed
+from domain.owed import Attend, Await, Effect, Invoke, Listen, Wake, owed
 from domain.state import State
 from engine.ports import OwedRow
 from engine.tokens import session_of
@@ -43,6 +43,16 @@ def row_of(state: State, effect: Effect) -> OwedRow:
                 token=effect.token,
                 session=session_of(effect.token),
                 timer_at=effect.timer_at,
+            )
+        case Attend():
+            return OwedRow(
+                namespace=state.namespace,
+                instance=state.id,
+                key=effect.key,
+                kind="child",
+                attempt=effect.attempt,
+                action=effect.action,
+                token=effect.child,
             )
         case Listen():
             return OwedRow(

@@ -15,9 +15,11 @@ from domain.commands import FireTimer
 from domain.errors import TenutoError
 from domain.state import Running
 from engine.alarms import HORIZON
+from engine.children import Children
 from engine.draft import Request
 from engine.errors import NOT_NOW, ForgedTokenError
 from engine.handout import loses_lease
+from engine.kept_signals import Keeper
 from engine.loop import Loop
 from engine.messages import Answer, Envelope
 from engine.ports import Clock, Key, OwedRow, Store
@@ -30,6 +32,8 @@ log = logging.getLogger("tenuto.upkeep")
 
 SCAN_SECONDS = 10.0
 SCAN_PAGE = 1_000
+SWEEP_SECONDS = 2.0
+"""How often kept signals are looked through for those whose time is over, or that a crash left behind."""
 SEARCH_SECONDS = 0.5
 """How often work is looked for in the table, for workers that wait while this server knows of none."""
 LONGEST_NAP = 1.0
@@ -41,7 +45,16 @@ BREATH_SECONDS = 0.01
 
 class Upkeep:
     def __init__(
-        self, store: Store, clock: Clock, loop: Loop, sessions: Sessions, workers: Workers, tokens: Tokens
+        self,
+        store: Store,
+        clock: Clock,
+        loop: Loop,
+        *,
+        sessions: Sessions,
+        workers: Workers,
+        tokens: Tokens,
+        keeper: Keeper,
+        children: Children,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -49,6 +62,8 @@ class Upkeep:
         self._sessions = sessions
         self._workers = workers
         self._tokens = tokens
+        self._keeper = keeper
+        self._children = children
 
     async def run(self, beat: Callable[[], Awaitable[None]]) -> None:
         """All of it, until cancelled. A fault of one round is logged, and the next round comes."""
@@ -59,7 +74,11 @@ class Upkeep:
             group.create_task(self._every(max(renewal, 0.1), self.end_lost_leases))
             group.create_task(self._every(SEARCH_SECONDS, self.search))
             group.create_task(self._every(SCAN_SECONDS, self.scan))
+            group.create_task(self._every(SWEEP_SECONDS, self._keeper.sweep))
+            group.create_task(self._every(0.0, self._keeper.attend))
             group.create_task(self._every(0.0, self._fire_timers))
+            group.create_task(self._every(SCAN_SECONDS, self._children.scan))
+            group.create_task(self._every(0.0, self._children.attend))
 
     async def scan(self) -> None:
         """Everything in the table that is due, or will be soon."""

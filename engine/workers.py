@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from domain.commands import Beat, Command, CompleteStep, FailStep
 from domain.errors import StaleTokenError, TenutoError, UnknownExecutionError, UnknownInstanceError
@@ -23,12 +23,17 @@ from engine.tokens import Lease, Tokens
 from engine.waits import within
 
 MAX_WAIT_SECONDS = 60.0
+MAX_POLLS = 10_000
+"""Queues, and prefixes, of which it is remembered when they were last polled."""
+LATE_COMMIT = timedelta(seconds=30)
+"""So long a commit of which nobody heard may be on its way: until then a lease that is not there may yet come."""
 MAX_PULSES = 100_000
 """Bare heartbeats remembered, one per token."""
 
 
 class Workers:
-    """`undelivered` are leases that were stored, or may be, for a worker that never hears of them."""
+    """`undelivered` are leases that were stored, or may be, for a worker that never hears of them: since when, by
+    token."""
 
     def __init__(
         self,
@@ -39,22 +44,24 @@ class Workers:
         clock: Clock,
         state_of: Callable[[str], Awaitable[State]],
     ) -> None:
-        self.undelivered: set[str] = set()
+        self.undelivered: dict[str, datetime] = {}
         self._loop = loop
         self._store = store
         self._sessions = sessions
         self._tokens = tokens
         self._clock = clock
         self._state_of = state_of
-        self._started_at = clock.now()
+        self.started_at = clock.now()
+        self.polls: OrderedDict[str, datetime] = OrderedDict()  # Last poll, by queue or prefix.
         self._pulses: OrderedDict[str, datetime] = OrderedDict()  # Last bare heartbeat, by token.
-        loop.on_undelivered.append(self.undelivered.add)
+        loop.hooks.undelivered.append(self._doubt)
 
     # Poll ------------------------------------------------------------------------
 
     async def poll(self, poll: Poll) -> PollAnswer:
         """Waits for tasks; results that came along are stored first, in the same batch as what they lead to."""
         await self._sessions.touch(poll.session, poll.worker)
+        self._polled(poll)
         reports = [self._submit(result) for result in poll.results]
         poller = self._loop.wait_for_tasks(poll) if poll.max_tasks > 0 else None
         try:
@@ -68,6 +75,15 @@ class Workers:
                 poller.future.add_done_callback(self._not_delivered)
             raise
         return PollAnswer(tasks, statuses)
+
+    def _polled(self, poll: Poll) -> None:
+        """Remembers when each queue was last asked for."""
+        now = self._clock.now()
+        for name in (*poll.queues, *filter(None, [poll.prefix])):
+            self.polls[name] = now
+            self.polls.move_to_end(name)
+        while len(self.polls) > MAX_POLLS:
+            self.polls.popitem(last=False)
 
     async def _tasks_for(self, poller: Poller) -> list[Task]:
         if poller.poll.wait_seconds > 0:
@@ -89,7 +105,7 @@ class Workers:
 
     def give_back(self, token: str) -> None:
         """Ends a lease that nobody heard of. Until that is stored it stays in `undelivered`, to be tried again."""
-        self.undelivered.add(token)
+        self._doubt(token)
         lease = self._tokens.read(token)
         try:
             future = self._loop.submit(Request(stream=lease.instance, make=loses_lease(lease, token)))
@@ -98,8 +114,16 @@ class Workers:
         future.add_done_callback(lambda done: self._given_back(token, done))
 
     def _given_back(self, token: str, done: asyncio.Future[Answer]) -> None:
-        if not done.cancelled() and not isinstance(done.exception(), NOT_NOW):
-            self.undelivered.discard(token)
+        """Ended now; or it was not there to be ended, and will not come any more."""
+        if done.cancelled() or isinstance(done.exception(), NOT_NOW):
+            return
+        ended = done.exception() is None and bool(done.result().events)
+        since = self.undelivered.get(token)
+        if ended or since is None or self._clock.now() - since > LATE_COMMIT:
+            self.undelivered.pop(token, None)
+
+    def _doubt(self, token: str) -> None:
+        self.undelivered.setdefault(token, self._clock.now())
 
     # Report ----------------------------------------------------------------------
 
@@ -144,7 +168,11 @@ class Workers:
             return None
         if not self._sessions.hears(row.session or ""):
             return self._clock.now()
-        return self._pulses.get(row.token, self._started_at)
+        return self._pulses.get(row.token, self.started_at)
+
+    def last_bare_beat(self, token: str) -> datetime | None:
+        """When the holder of a lease last said that it is alive, with no details: those are events."""
+        return self._pulses.get(token)
 
     def _lease_of(self, token: str) -> Lease | None:
         try:

@@ -34,6 +34,8 @@ CREATE INDEX IF NOT EXISTS instances_definition
     ON {views}.instances (namespace, md5(definition), created_at DESC, id DESC);
 CREATE INDEX IF NOT EXISTS instances_outcome ON {views}.instances (namespace, outcome, created_at DESC, id DESC)
     WHERE outcome IS NOT NULL;
+CREATE INDEX IF NOT EXISTS instances_business_status
+    ON {views}.instances (namespace, md5(business_status), created_at DESC, id DESC) WHERE business_status IS NOT NULL;
 -- By hash or in GIN, because a B-tree refuses long values, and would stop the projection.
 CREATE INDEX IF NOT EXISTS instances_correlation ON {views}.instances USING hash (correlation_id);
 CREATE INDEX IF NOT EXISTS instances_parent ON {views}.instances USING hash (parent_instance);

@@ -31,6 +31,12 @@ class Projection(Protocol):
         ...
 
     @property
+    def every_event(self) -> bool:
+        """Whether events of other topics matter, too, by their version and time. If not, a batch without any that it
+        wants may be passed over."""
+        ...
+
+    @property
     def statements(self) -> Statements: ...
 
     def apply(self, cursor: Cursor[Any], events: Sequence[Logged]) -> None:

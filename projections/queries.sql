@@ -1,7 +1,3 @@
--- name: position
--- Read before the rows, so that they are at least as new as the answer says.
-SELECT position FROM {views}.positions WHERE projection = %(projection)s
-
 -- name: instances
 -- Newest first, and paged by key: a page is as quick as the first one, and writes do not move rows between pages.
 SELECT
@@ -18,6 +14,11 @@ WHERE namespace = %(namespace)s
     AND (%(parent)s::text IS NULL OR parent_instance = %(parent)s)
     AND (%(waiting_for)s::text[] IS NULL OR (status = 'waiting' AND waiting_for && %(waiting_for)s))
     AND (%(labels)s::jsonb IS NULL OR labels @> %(labels)s)
+    AND {found}
+    AND (
+        %(business_status)s::text IS NULL
+        OR (md5(business_status) = md5(%(business_status)s) AND business_status = %(business_status)s)
+    )
     AND (%(paused)s::boolean IS NULL OR paused = %(paused)s)
     AND (%(created_after)s::timestamptz IS NULL OR created_at >= %(created_after)s)
     AND (%(created_before)s::timestamptz IS NULL OR created_at < %(created_before)s)
@@ -26,12 +27,14 @@ ORDER BY created_at DESC, id DESC
 LIMIT %(limit)s
 
 -- name: counts
--- How many instances are in each status.
-SELECT status, count(*)
-FROM {views}.instances
-WHERE namespace = %(namespace)s
+-- How many instances are in each status: counters are added up, no instance is looked at.
+SELECT substr(measure, 8) AS status, sum(count) AS count
+FROM {views}.definition_statistics
+WHERE measure = ANY (%(measures)s) AND step = ''
+    AND (%(namespace)s::text IS NULL OR namespace = %(namespace)s)
     AND (%(definition)s::text IS NULL OR (md5(definition) = md5(%(definition)s) AND definition = %(definition)s))
-GROUP BY status
+GROUP BY measure
+HAVING sum(count) > 0
 
 -- name: transitions
 -- Newest first, paged by position.
@@ -53,7 +56,7 @@ LIMIT %(limit)s
 -- Of one instance, in the order in which they began.
 SELECT
     instance, execution, step_id, step_name, kind, status, opened_by, attempt, retry_count, worker,
-    scheduled_at, started_at, completed_at, duration_ms, error, next_retry, waiting_for, signal, until, ended_by,
+    scheduled_at, started_at, completed_at, duration_ms, error, next_retry, waiting_for, waiting_since, signal, until, ended_by,
     next, undoes, compensated_by
 FROM {views}.step_executions
 WHERE instance = %(instance)s

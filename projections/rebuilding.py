@@ -22,6 +22,9 @@ from projections.projection import Factory
 LOCK_TIMEOUT = "500ms"
 """How long a swap waits for readers under way, while new ones wait behind it; then it lets them pass."""
 
+LARGER = 8
+"""Batches of a rebuild than those that follow the log: nobody waits for one, and a row changes less often."""
+
 
 class RebuildRunningError(TenutoError):
     """The projection {projection!r} is being rebuilt already."""
@@ -51,7 +54,9 @@ class Rebuild:
         self._live = Follower(site, factory)
         self.name = self._live.name
         shadow = f"{site.views}_{self.name}"
-        self._new = Follower(site._replace(views=shadow), factory)
+        self._site, self._shadow = site, shadow
+        batch = site.batch * LARGER
+        self._new = Follower(site._replace(views=shadow, published=None, batch=batch), factory)
         self._lock = f"rebuild {shadow}"
         self._locked = self._built = False
         self._sql = statements.load(
@@ -70,6 +75,7 @@ class Rebuild:
         if not self._locked:
             raise RebuildRunningError(projection=self.name)
         self._built = True
+        self._live.prepare()  # It may be asked for before the live one has been made.
         self._new.connection.execute(self._sql["drop"])
         self._new.prepare()
 
@@ -109,7 +115,9 @@ class Rebuild:
                 cursor.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(LOCK_TIMEOUT))
                 self._catch_up(cursor)
                 shape = {"projection": self.name, "shape": self._new.shape}
-                for statement in ("keep_grants", "drop_live", "take_over", "adopt_shape", "drop"):
+                cursor.execute(self._sql["keep_grants"], shape)
+                self._site.publish(cursor, {self.name: self._shadow})
+                for statement in ("drop_live", "take_over", "adopt_shape", "drop"):
                     cursor.execute(self._sql[statement], shape)
         except LockNotAvailable:
             return False
@@ -133,9 +141,10 @@ class Rebuild:
         position = self._live.lock(cursor).position
         reached = -1
         while reached < position:
-            reached, problem = self._new.apply(cursor, upto=position)
-            if problem is not None:
-                raise problem
+            batch = self._new.apply(cursor, upto=position)
+            if batch.problem is not None:
+                raise batch.problem
+            reached = batch.position
 
 
 def _row(

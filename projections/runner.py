@@ -21,7 +21,7 @@ from psycopg.errors import ReadOnlySqlTransaction
 
 from domain.errors import TenutoError
 from projections.catalogue import PROJECTIONS
-from projections.follower import Follower, Place, Site
+from projections.follower import Follower, Place, Site, window_of
 from projections.log import BATCH_EVENTS
 from projections.projection import Factory
 from projections.rebuilding import Comparison, Rebuild
@@ -30,8 +30,12 @@ logger = logging.getLogger(__name__)
 
 POLL = 0.2
 """Seconds between two looks at the log when nobody gives a hint."""
-PACE = 0.02
+PACE = 0.1
 """Seconds between two batches that were not full, unless somebody waits: large ones cost less per event."""
+BUSY = 4_000
+"""Events a second, from which on batches are made larger still: …"""
+BUSY_PACE = 0.4
+"""… each then gathers for so many seconds. Up to that rate a projection is never much more than `PACE` behind."""
 BACK_OFF = 1.0
 """Seconds between two attempts to reach the database."""
 SWAP_PAUSE = 0.5
@@ -78,6 +82,7 @@ class _Kept:
         self.rebuilding = False
         self.place = Place(0, 0)
         self.at_end = now  # Monotonic: when it last stood at the log's end.
+        self.moved_at = now  # Monotonic: when its last batch ended.
         self.fault: str | None = None  # It stopped: only a rebuild or another release helps.
         self.unreachable: str | None = None
         self.waiting = 0  # Readers who want to see their own writes.
@@ -98,7 +103,12 @@ class _Kept:
         place = self.follower.place()
         if self.fault is not None or place.position >= place.head:
             return place
-        return Place(self.follower.advance(), place.head)
+        return Place(self.follower.advance(lazily=not self.waiting), place.head)
+
+    def pace(self, position: int, now: float) -> float:
+        """How long to gather events for the next batch."""
+        events, seconds, self.moved_at = position - self.place.position, now - self.moved_at, now
+        return BUSY_PACE if events > BUSY * seconds else PACE
 
     async def saw(self, place: Place, now: float) -> None:
         if place.position >= place.head and self.fault is None:
@@ -125,7 +135,7 @@ class _Kept:
 
 class Runner:
     """All projections of one shard. `log` is the event log's schema, `views` the schema that the tables stand
-    in."""
+    in, `published` that of the views for everybody."""
 
     def __init__(
         self,
@@ -138,14 +148,16 @@ class Runner:
         projections: Mapping[str, Factory] = PROJECTIONS,
         poll: float = POLL,
         batch: int = BATCH_EVENTS,
+        published: str | None = None,
     ) -> None:
         self._clock = clock
         self._poll = poll
         self._factories = projections
-        self._site = Site(database, (log, table), views, batch)
+        self._site = Site(database, (log, table), views, batch, published)
         now = clock.monotonic()
+        window = window_of(self._site, projections)
         self._kept = {
-            name: _Kept(Follower(self._site, factory), now) for name, factory in projections.items()
+            name: _Kept(Follower(self._site, factory, window), now) for name, factory in projections.items()
         }
         # One thread for each projection, and one for its rebuild.
         self._threads = ThreadPoolExecutor(2 * len(self._kept), thread_name_prefix="projection")
@@ -245,11 +257,12 @@ class Runner:
             kept.prepared = True
         place, before = await self._in_thread(kept.step), kept.place
         kept.unreachable = None
+        pace = kept.pace(place.position, self._clock.monotonic())
         await kept.saw(place, self._clock.monotonic())
         if kept.fault is None and place.position < place.head:
             return
         if kept.fault is None and place.position > before.position and not kept.waiting:
-            await self._pause(PACE, kept.hurried)
+            await self._pause(pace, kept.hurried)
         await self._pause(self._poll, kept.woken)
         kept.woken.clear()
 

@@ -17,7 +17,7 @@ Statements = Mapping[str, sql.Composed]
 _HEADING = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
-def load(name: str, *, views: str, log: sql.Identifier, **more: sql.Identifier) -> Statements:
+def load(name: str, *, views: str, log: sql.Identifier, **more: sql.Composable) -> Statements:
     """The statements of `<name>.sql`, by name, for one schema of views and one log."""
     _, *parts = _HEADING.split(source(name))
     return {

@@ -46,6 +46,7 @@ class Row(Struct, kw_only=True):
     error: fold.ExecutionError | None
     next_retry: datetime | None
     waiting_for: fold.WaitingFor | None
+    waiting_since: datetime | None
     signal: str | None
     until: datetime | None
     ended_by: str | None
@@ -58,6 +59,7 @@ class StepExecutions:
     """See `Projection`."""
 
     name = "step_executions"
+    every_event = False
 
     def __init__(self, views: str, log: sql.Identifier) -> None:
         self.statements: Statements = load(self.name, views=views, log=log)

@@ -18,6 +18,7 @@ CREATE TABLE IF NOT EXISTS {views}.step_executions (
     error          jsonb,
     next_retry     timestamptz,
     waiting_for    text,
+    waiting_since  timestamptz,
     signal         text,
     until          timestamptz,
     ended_by       text,
@@ -26,9 +27,9 @@ CREATE TABLE IF NOT EXISTS {views}.step_executions (
     compensated_by text,
     PRIMARY KEY (instance, execution)
 ) WITH (fillfactor = 80);
--- What waits for a person or goes on failing, the oldest first; few rows, so the index stays small.
-CREATE INDEX IF NOT EXISTS step_executions_troubled ON {views}.step_executions (status, scheduled_at)
-    WHERE status IN ('failed', 'retrying')
+-- What waits now, the longest first; few rows. An ordinary step never comes in here: its updates stay on their page.
+CREATE INDEX IF NOT EXISTS step_executions_waiting ON {views}.step_executions (waiting_since, instance, execution)
+    WHERE waiting_for IS NOT NULL
 
 -- name: rows
 -- The rows that a batch goes on from, and the compensate steps that the end of a compensation ends.
@@ -54,6 +55,7 @@ ON CONFLICT (instance, execution) DO UPDATE SET
     error = excluded.error,
     next_retry = excluded.next_retry,
     waiting_for = excluded.waiting_for,
+    waiting_since = excluded.waiting_since,
     ended_by = excluded.ended_by,
     next = excluded.next,
     compensated_by = excluded.compensated_by

@@ -12,20 +12,10 @@ import msgspec
 from msgspec import Struct
 from psycopg import Cursor, sql
 
-from domain.errors import CorruptHistoryError
 from domain.events import InstanceStarted, StatusChanged
-from projections.log import Logged, decode
+from projections.log import Logged
+from projections.origins import Origins
 from projections.statements import Statements, load
-
-MAX_ORIGINS = 10_000
-"""Instances whose origin is remembered; of older ones it is read again."""
-
-
-class Origin(Struct, frozen=True):
-    """Where an instance belongs."""
-
-    namespace: str
-    definition: str
 
 
 class Row(Struct, kw_only=True):
@@ -47,33 +37,29 @@ class Transitions:
     """See `Projection`."""
 
     name = "transitions"
+    every_event = False
     wanted = frozenset({InstanceStarted.__name__, StatusChanged.__name__})
 
     def __init__(self, views: str, log: sql.Identifier) -> None:
         self.statements: Statements = load(self.name, views=views, log=log)
-        self._origins: dict[str, Origin] = {}  # Facts that never change, so a rollback leaves nothing wrong.
+        self._origins = Origins(views, log)
 
     def apply(self, cursor: Cursor[Any], events: Sequence[Logged]) -> None:
         changes: list[tuple[Logged, StatusChanged]] = []
         for logged in events:
             match logged.happened.event:
                 case InstanceStarted() as event:
-                    self._remember(logged.stream, event)
+                    self._origins.note(logged.stream, logged.happened, event)
                 case StatusChanged() as event:
                     changes.append((logged, event))
-        self._look_up(cursor, {logged.stream for logged, _ in changes} - self._origins.keys())
         if changes:
+            self._origins.look_up(cursor, {logged.stream for logged, _ in changes})
             rows = [self._row(logged, event) for logged, event in changes]
             cursor.execute(self.statements["insert"], {"rows": msgspec.json.encode(rows).decode()})
-        while len(self._origins) > MAX_ORIGINS:
-            del self._origins[next(iter(self._origins))]
 
     def _row(self, logged: Logged, event: StatusChanged) -> Row:
         now = logged.happened
-        origin = self._origins.get(logged.stream)
-        if origin is None:
-            problem = "StatusChanged of an instance that was never started"
-            raise CorruptHistoryError(instance_id=logged.stream, version=now.version, problem=problem)
+        origin = self._origins.of(logged)
         return Row(
             position=logged.position,
             namespace=origin.namespace,
@@ -86,15 +72,3 @@ class Transitions:
             actor=now.actor,
             at=now.at,
         )
-
-    def _look_up(self, cursor: Cursor[Any], instances: set[str]) -> None:
-        if not instances:
-            return
-        cursor.execute(self.statements["origins"], {"ids": list(instances)})
-        for instance, topic, payload in cursor.fetchall():
-            event = decode(topic, payload, self.wanted)
-            if isinstance(event, InstanceStarted):
-                self._remember(instance, event)
-
-    def _remember(self, instance: str, event: InstanceStarted) -> None:
-        self._origins[instance] = Origin(event.namespace, event.definition)

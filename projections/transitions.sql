@@ -15,11 +15,6 @@ CREATE TABLE IF NOT EXISTS {views}.transitions (
 CREATE INDEX IF NOT EXISTS transitions_instance ON {views}.transitions (instance, position);
 CREATE INDEX IF NOT EXISTS transitions_namespace ON {views}.transitions (namespace, position)
 
--- name: origins
--- The first event of each instance says where it belongs. Read from the log, so that no other view is needed.
-SELECT originator_id, topic, state FROM {log}
-WHERE originator_id = ANY (%(ids)s) AND originator_version = 1
-
 -- name: insert
 -- All rows of a batch at once. A position that is there already would be an event applied twice: that must fail.
 INSERT INTO {views}.transitions

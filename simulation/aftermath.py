@@ -53,10 +53,13 @@ def check_ends(watch: Watch, services: Services) -> None:
 def _check_effects(instance: Instance, services: Services) -> None:
     state = instance.state
     for execution in instance.succeeded:
-        if execution in instance.undone:
+        how = instance.undone.get(execution)
+        if how is not None and how != "given up":
             continue
         if execution not in state.undo:
             instance.fail("I10", f"{execution} succeeded, was not undone, and is forgotten")
+        if how is not None and _late(instance, execution):
+            continue  # A person gave up on what was undone after the end.
         if state.outcome in ("compensated", "cancelled") and not instance.partial:
             instance.fail("I10", f"it ended {state.outcome}, and {execution} stands")
         if state.status == "failed" and execution not in state.standing and not _late(instance, execution):
@@ -83,6 +86,27 @@ def _check_signals(instance: Instance) -> None:
     for id, by in instance.signals.items():
         if not by and id not in waiting:
             instance.fail("I9", f"signal {id} was taken and is lost")
+
+
+def check_kept(watch: Watch, asked: list[Asked]) -> None:
+    """I9: a signal that was kept reaches one instance at most, the one that the log names; none is lost."""
+    holders: dict[str, list[str]] = {}
+    for id, instance in watch.instances.items():
+        for signal_id in instance.signals:
+            holders.setdefault(signal_id, []).append(id)
+    known = {signal_id for state in watch.kept.values() for signal_id in state.known}
+    for stream, state in watch.kept.items():
+        for signal_id in state.known:
+            held = holders.get(signal_id, [])
+            target = state.waiting[signal_id].target if signal_id in state.waiting else None
+            taken = state.ended.get(signal_id)
+            allowed = [[taken]] if taken else [[], [target]] if target else [[]]
+            if held not in allowed:
+                raise ViolationError(f"I9: {signal_id} of {stream} is with {held}, and may be with {allowed}")
+    for one in asked:
+        signal_id = (one.key or "").partition("/")[2]
+        if one.what == "keep" and one.told == "granted" and signal_id not in known | holders.keys():
+            raise ViolationError(f"I9: {one.id} was granted and signal {one.key} is lost")
 
 
 def check_clients(watch: Watch, asked: list[Asked]) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from domain.commands import SendSignal
 from domain.errors import TenutoError
 from domain.state import State, Stuck, Waiting
 from engine.engine import Engine
@@ -31,6 +32,7 @@ AGAIN_SECONDS = 0.5
 ANSWER_WITHIN = 6.0
 TRIES = 6
 NAMESPACE = "default"
+HOUR_MS = 3_600_000
 
 Told = Literal["granted", "refused", "not now", "nothing"]
 
@@ -46,10 +48,16 @@ class Asked(Struct, kw_only=True, eq=False):
     answer: Answer | None = None
     error: str = ""
     doubled: bool = False
+    # Of an act: on what, how it is made, the version of the instance when it was asked and when the answer was heard.
+    instance: str = ""
+    make: Act | None = None
+    least: int = 0
+    most: int = 0
+    refused_with: str | None = None
 
 
 class Read(Struct, frozen=True, kw_only=True):
-    """What a client saw of an instance of which it knew that it was at version `least`."""
+    """What a client saw of an instance that was at version `least` when it asked."""
 
     instance: str
     least: int
@@ -71,6 +79,7 @@ class Client:
         record: list[Asked],
         reads: list[Read],
         renamed: dict[str, Mapping],
+        version_of: Callable[[str], int],
     ) -> None:
         self.name = name
         self.random = random
@@ -81,6 +90,7 @@ class Client:
         self._record = record
         self._reads = reads
         self._renamed = renamed
+        self._version_of = version_of
 
     async def start(self, definition: str, key: str, body: str = "", **fields: Any) -> Asked:
         """Until it is granted or refused, or patience ends."""
@@ -107,7 +117,7 @@ class Client:
         def ask(engine: Engine, id: str) -> Coroutine[Any, Any, Answer]:
             return engine.act(instance, lambda env: make(env, id))
 
-        return await self.ask(what, ask, key=key, body=body)
+        return await self.ask(what, ask, key=key, body=body, instance=instance, act=make)
 
     async def signal_by_key(self, name: str, correlation_key: str, signal_id: str) -> Asked:
         async def ask(engine: Engine, id: str) -> Answer:
@@ -119,6 +129,16 @@ class Client:
             )[0]
 
         return await self.ask("signal", ask, key=f"{correlation_key}/{signal_id}")
+
+    async def keep(self, name: str, correlation_key: str, signal_id: str, ttl_ms: int) -> Asked:
+        """To whoever listens, or will. What became of it the log tells, not an instance's answer."""
+
+        async def ask(engine: Engine, id: str) -> None:
+            at, payload = self.clock.now(), {"why": "kept"}
+            signal = SendSignal(at=at, request_id=id, signal_id=signal_id, name=name, payload=payload)
+            await engine.keeper.signal(NAMESPACE, correlation_key, signal, ttl_ms=ttl_ms)
+
+        return await self.ask("keep", ask, key=f"{correlation_key}/{signal_id}")
 
     async def migrate(self, instance: str) -> Asked:
         """To the version that it does not have; now and then with no mapping, which may be in its way."""
@@ -136,9 +156,9 @@ class Client:
 
         return await self.ask("migrate", ask)
 
-    async def read(self, instance: str, least: int) -> None:
-        """What any engine says of it: never less than is known already."""
-        server = self._choose()
+    async def read(self, instance: str) -> None:
+        """What any engine says of it: never less than is in the log already."""
+        server, least = self._choose(), self._version_of(instance)
 
         async def ask() -> State:
             return await server.engine.state_of(instance)
@@ -152,32 +172,31 @@ class Client:
     async def ask(
         self,
         what: str,
-        make: Callable[[Engine, str], Coroutine[Any, Any, Answer]],
+        make: Callable[[Engine, str], Coroutine[Any, Any, Answer | None]],
         *,
         key: str | None = None,
         body: str = "",
+        instance: str = "",
+        act: Act | None = None,
     ) -> Asked:
         """The last try. Each has an id of its own."""
         tries = 0
         while True:
             tries += 1
-            asked = await self._once(what, make, key, body)
+            asked = Asked(id=f"{self.name}/{len(self._record)}", what=what, key=key, body=body)
+            asked.instance, asked.make = instance, act
+            await self._once(asked, make)
             if asked.told in ("granted", "refused") or (tries >= TRIES and not self.faults.healed):
                 return asked
             await self.clock.sleep(AGAIN_SECONDS)
 
     async def _once(
-        self,
-        what: str,
-        make: Callable[[Engine, str], Coroutine[Any, Any, Answer]],
-        key: str | None,
-        body: str,
-    ) -> Asked:
-        asked = Asked(id=f"{self.name}/{len(self._record)}", what=what, key=key, body=body)
+        self, asked: Asked, make: Callable[[Engine, str], Coroutine[Any, Any, Answer | None]]
+    ) -> None:
         self._record.append(asked)
-        server = self._choose()
+        server, asked.least = self._choose(), self._version_of(asked.instance)
 
-        async def call() -> Answer:
+        async def call() -> Answer | None:
             return await make(server.engine, asked.id)
 
         def doubled() -> None:
@@ -194,7 +213,8 @@ class Client:
             asked.told, asked.error = "not now", repr(error)
         except TenutoError as error:
             asked.told, asked.error = "refused", repr(error)
-        return asked
+            asked.refused_with = type(error).__name__
+        asked.most = self._version_of(asked.instance)
 
 
 class Customer:
@@ -217,6 +237,10 @@ class Customer:
         }
         if random.random() < 0.15:
             settings["start_at"] = client.clock.now() + timedelta(seconds=random.uniform(0, 4))
+        key = settings["correlation_id"]
+        if key == f"k{self._number}" and random.random() < 0.5:
+            for number in range(random.choice((1, 1, 2))):  # Before anybody can listen.
+                await client.keep("go", key, f"{client.name}-kept-{number}", random.choice((3_000, HOUR_MS)))
         started = await client.start(definition, self._key, **settings)
         if faults.strikes("client repeats"):
             started = await client.start(definition, self._key, **settings)
@@ -224,9 +248,9 @@ class Customer:
             await client.start(definition, self._key, body="another")
         while started.answer is None:
             started = await client.start(definition, self._key, **settings)
-        instance, key = started.answer.instance_id, settings["correlation_id"]
+        instance = started.answer.instance_id
         for number in range(random.choice((0, 1, 1, 2, 3, 5))):
-            await client.read(instance, started.answer.version)
+            await client.read(instance)
             await client.clock.sleep(random.uniform(0, chaos_seconds * 0.3))
             if key is not None and random.random() < 0.2:
                 await client.signal_by_key("go", key, f"{client.name}-{number}")

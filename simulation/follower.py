@@ -13,6 +13,7 @@ from domain.executions import Executions, advance
 from domain.happened import Stimulus, timed
 from engine.ports import Recorded
 from simulation.faults import Faults
+from simulation.invariants import OTHERS
 from simulation.virtual_time import VirtualClock
 
 EVERY = 0.7
@@ -42,7 +43,7 @@ class Follower:
             return
         batch = self._log[self.position : self.position + most]
         for recorded in batch:
-            if not recorded.stream.startswith("definition/"):
+            if not recorded.stream.startswith(OTHERS):
                 self._apply(recorded)
         self.position += len(batch)
 

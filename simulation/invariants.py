@@ -2,37 +2,55 @@
 
 `Watch` hears of each transaction at its instant, folds every instance once more, and raises `ViolationError` for the
 first thing that must not be, under the name of the invariant (I1 to I16) that it breaks. What can only be told at the
-end stands in `aftermath.py`.
+end stands in `aftermath.py`, what an instance's definition says of it in `conduct.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from msgspec.structs import replace
 
 from domain import events as e
+from domain import kept_signals
 from domain.codec import decode
-from domain.errors import CorruptHistoryError, InvalidTransitionError
+from domain.definition.program import Program
+from domain.errors import CorruptHistoryError
 from domain.evolve import evolve
+from domain.kept_signals import KeptSignals
+from domain.other_events import SignalForwarded
 from domain.paths import UNDO
 from domain.state import Queued, Running, State, Waiting
-from domain.status import TERMINAL, check_transition
 from engine.ports import OwedRow, Recorded
 from engine.rows import rows_of
 from engine.store.memory import MemoryStore
+from simulation.conduct import Conduct
 from simulation.virtual_time import ViolationError
 
 GRACE = timedelta(milliseconds=1)
 """A claim may come so much before an attempt is due (domain/results.py)."""
+CALM = timedelta(seconds=15)
+"""So long after the last fault, what it left behind has been found: from then on timers are punctual."""
+LOST = timedelta(seconds=12)
+"""So long after it, the leases of those who died have been found: from then on, what a worker has in hand it keeps."""
+PUNCTUAL = timedelta(seconds=2)
+FOLLOWS = {
+    "pending": ("running", "failed"),
+    "running": ("waiting", "completed", "failed", "compensating"),
+    "waiting": ("running", "failed", "compensating"),
+    "compensating": ("completed", "failed"),
+}
+"""Which status may follow which, once more (S104 to S109)."""
 
 
 class Instance:
     """One instance as the log tells it."""
 
-    def __init__(self, id: str) -> None:
+    def __init__(self, id: str, handed: Counter[tuple[str, int]]) -> None:
+        self.handed = handed  # What has reached a worker, by key and attempt.
         self.state = State(id=id)
         self.events: list[e.Event] = []
         self.at: datetime | None = None
@@ -45,19 +63,50 @@ class Instance:
         self.terminal = 0
         self.expected: list[str] = []  # What a rollback will undo next, in order.
         self.partial = False  # Whether the last rollback was a step of the definition.
+        self.ignored: set[tuple[str, int]] = set()  # Attempts whose result is on record as ignored.
+        self.conduct: Conduct | None = None
+        self.calm_from: datetime | None = None  # Once nothing goes wrong any more.
 
     def fail(self, invariant: str, problem: str) -> None:
         raise ViolationError(f"{invariant}: {self.state.id} at version {self.state.version}: {problem}")
 
+    def in_time(self, due_at: datetime | None, what: str) -> None:
+        """A timer that fires late, though nothing has gone wrong for a while, was forgotten."""
+        if self.calm_from is not None and due_at is not None:
+            last = max(due_at, self.calm_from) + PUNCTUAL
+            if _at(self) > last:
+                self.fail("I8", f"{what} was due at {due_at} and came at {_at(self)}")
+
+
+Programs = Mapping[str, Mapping[str, Program]]
+"""By definition and version."""
+KEPT = "signals/"
+OTHERS = ("definition/", KEPT)
+"""How the names of streams begin that are no instances."""
+
 
 class Watch:
-    """`instances` by id, as far as the log goes."""
+    """`instances` by id, and `kept` signals by stream, as far as the log goes."""
 
-    def __init__(self, memory: MemoryStore) -> None:
+    def __init__(
+        self,
+        memory: MemoryStore,
+        programs: Programs,
+        handed: Counter[tuple[str, int]],
+    ) -> None:
         self.instances: dict[str, Instance] = {}
+        self.kept: dict[str, KeptSignals] = {}
+        self.healed_at: datetime | None = None
         self.starts: dict[str, str] = {}  # Idempotency key → instance.
         self._memory = memory
+        self._programs = programs
+        self._handed = handed
         self._position = 0
+
+    def version_of(self, instance: str) -> int:
+        """As the log has it at this instant."""
+        known = self.instances.get(instance)
+        return 0 if known is None else known.state.version
 
     def committed(self, events: list[Recorded]) -> None:
         """One transaction."""
@@ -66,14 +115,31 @@ class Watch:
             if recorded.position <= self._position:
                 raise ViolationError(f"I2: position {recorded.position} came after {self._position}")
             self._position = recorded.position
-            if not recorded.stream.startswith("definition/"):
+            if recorded.stream.startswith(KEPT):
+                self._kept(recorded)
+            elif not recorded.stream.startswith(OTHERS):
                 instance = self.instances.get(recorded.stream)
                 if instance is None:
-                    instance = self.instances[recorded.stream] = Instance(recorded.stream)
+                    instance = self.instances[recorded.stream] = Instance(recorded.stream, self._handed)
                 touched[recorded.stream] = instance
                 self._happened(instance, recorded)
         for instance in touched.values():
             self.check_owed(instance)
+            if instance.conduct is not None:
+                instance.conduct.settled()
+
+    def _kept(self, recorded: Recorded) -> None:
+        """I9: one that is forwarded belongs to nobody else, and its row says what the log says."""
+        state = self.kept.setdefault(recorded.stream, KeptSignals())
+        event = decode(recorded.topic, recorded.payload)
+        if isinstance(event, SignalForwarded) and state.waiting[event.signal_id].target is not None:
+            raise ViolationError(f"I9: {event.signal_id} of {recorded.stream} belongs to two instances")
+        kept_signals.evolve(state, event)
+        rows = {key: row.token for (id, key), row in self._memory._owed.items() if id == recorded.stream}
+        if recorded.version == len(self._memory._streams[recorded.stream]):
+            expected = {id: kept.target for id, kept in state.waiting.items()}
+            if rows != expected:
+                raise ViolationError(f"I3: the table has {rows} of {recorded.stream}, the log {expected}")
 
     def _happened(self, instance: Instance, recorded: Recorded) -> None:
         if recorded.version != instance.state.version + 1:
@@ -83,11 +149,15 @@ class Watch:
             if instance.at is not None and event.at < instance.at:
                 instance.fail("I8", f"{recorded.topic} is dated before what happened before it")
             instance.at = event.at
+        if self.healed_at is not None:
+            instance.calm_from = self.healed_at + CALM
         check = CHECKS.get(type(event))
         if check is not None:
             check(instance, event)
         if isinstance(event, e.InstanceStarted):
             self._started(instance, event)
+        if instance.conduct is not None:
+            instance.conduct.happens(event)
         try:
             evolve(instance.state, event)
         except CorruptHistoryError as error:
@@ -98,6 +168,7 @@ class Watch:
         key = event.idempotency_key
         if key is not None and self.starts.setdefault(key, instance.state.id) != instance.state.id:
             instance.fail("I11", f"it was started under key {key!r}, as {self.starts[key]} was")
+        instance.conduct = Conduct(instance, self._programs[event.definition])
 
     def check_owed(self, instance: Instance) -> None:
         rows = {key: row for (id, key), row in self._memory._owed.items() if id == instance.state.id}
@@ -130,6 +201,10 @@ def _scheduled(instance: Instance, event: e.StepScheduled) -> None:
         instance.expected.pop(0)
     elif instance.state.rollback is not None:
         instance.fail("I10", f"{event.undoes} is undone, and nobody asked for it")
+    if (rollback := instance.state.rollback) is not None:
+        for execution, open in instance.state.open.items():
+            if isinstance(open, Queued | Running) and open.work.undoes in rollback.pending:
+                instance.fail("I10", f"{event.undoes} is undone while {execution} is under way")
 
 
 def _step_started(instance: Instance, event: e.StepStarted) -> None:
@@ -167,10 +242,16 @@ def _step_failed(instance: Instance, event: e.StepFailed) -> None:
     open = instance.state.open.get(event.execution)
     if event.timeout is None:
         _accepted(instance, event.execution, event.attempt, "failed")
-    elif event.timeout != "leaseLost":
+    elif event.timeout == "leaseLost":
+        handed = instance.handed[f"{instance.state.id}/{event.execution}", event.attempt]
+        if handed and instance.calm_from is not None and event.at > instance.calm_from - CALM + LOST:
+            instance.fail("I6", f"{event.execution} was taken from a worker that lives")
+    else:
         limit = _limit(open, event.timeout)
         if limit is None or limit > event.at:
             instance.fail("I8", f"{event.execution} timed out ({event.timeout}) before {limit}")
+        if event.timeout != "heartbeat":  # A bare beat moves its time, and is on no record.
+            instance.in_time(limit, f"{event.timeout} of {event.execution}")
 
 
 def _limit(open: object, timeout: e.TimeoutKind) -> datetime | None:
@@ -207,7 +288,10 @@ def _succeeded(instance: Instance, execution: str) -> None:
 
 def _ignored(instance: Instance, event: e.ResultIgnored) -> None:
     """A late success joins the list unless it is there; the final rollback undoes it next, a partial one does not."""
-    execution = event.execution
+    execution, number = event.execution, (event.execution, event.attempt)
+    if number in instance.ignored or number in instance.results:
+        instance.fail("I5", f"a result of {number} was put on record before")
+    instance.ignored.add(number)
     known = execution in instance.succeeded
     if known or event.error is not None or execution.endswith(UNDO) or execution not in instance.scheduled:
         return
@@ -276,6 +360,8 @@ def _wait_ended(instance: Instance, event: e.WaitEnded) -> None:
         instance.fail("I8", f"{event.execution} ended and did not wait")
     elif event.by == "timer" and (open.until is None or open.until > _at(instance)):
         instance.fail("I8", f"the time of {event.execution} was over before {open.until}")
+    elif event.by == "timer":
+        instance.in_time(open.until, f"the end of {event.execution}")
     if event.signal_id is not None:
         _consumed(instance, event.signal_id, event.execution)
 
@@ -300,6 +386,7 @@ def _missed(instance: Instance, event: e.DeadlineMissed) -> None:
     deadline = instance.state.deadlines[event.name]
     if deadline.over or deadline.due_at > _at(instance):
         instance.fail("I8", f"deadline {event.name} was missed too early or twice")
+    instance.in_time(deadline.due_at, f"deadline {event.name}")
 
 
 # The instance ----------------------------------------------------------------------
@@ -307,17 +394,16 @@ def _missed(instance: Instance, event: e.DeadlineMissed) -> None:
 
 def _status(instance: Instance, event: e.StatusChanged) -> None:
     stored = instance.state.status
-    try:
-        check_transition(stored, event.to, "")
-    except InvalidTransitionError as error:
-        instance.fail("I2", str(error))
+    if event.to not in FOLLOWS.get(stored, ()):
+        instance.fail("I2", f"it was {stored}, and is {event.to}")
     if event.from_status != stored:
         instance.fail("I2", f"it is {stored}, not {event.from_status}")
     if stored == "pending" and event.to == "running":
         start_at = instance.state.start_at
         if start_at is not None and start_at > _at(instance):
             instance.fail("I8", "it began before its time")
-    instance.terminal += event.to in TERMINAL
+        instance.in_time(start_at, "its start")
+    instance.terminal += event.to not in FOLLOWS
     if instance.terminal > 1:
         instance.fail("I2", "it ends twice")
 

@@ -185,11 +185,17 @@ class Connection:
     async def owed_under(self, sessions: Sequence[str]) -> list[OwedRow]:
         return await self._ask(lambda: self._memory.owed_under(sessions))
 
+    async def children(self, limit: int, after: Key | None = None) -> list[OwedRow]:
+        return await self._ask(lambda: self._memory.children(limit, after))
+
     async def replace_owed(self, instance: str, rows: Sequence[OwedRow], *, version: int) -> bool:
         return await self._ask(lambda: self._memory.replace_owed(instance, rows, version=version))
 
     async def listeners(self, namespace: str, correlation_key: str, signal: str) -> list[str]:
         return await self._ask(lambda: self._memory.listeners(namespace, correlation_key, signal))
+
+    async def kept(self, now: datetime, limit: int, after: Key | None = None) -> list[OwedRow]:
+        return await self._ask(lambda: self._memory.kept(now, limit, after))
 
     async def renew(self, sessions: Iterable[Session]) -> None:
         kept = list(sessions)

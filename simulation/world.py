@@ -14,6 +14,7 @@ import hashlib
 import logging
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
+from datetime import timedelta
 from random import Random
 from typing import Any
 from unittest.mock import patch
@@ -30,6 +31,7 @@ from engine.messages import Deployed
 from engine.ports import Recorded
 from engine.store.memory import MemoryStore
 from simulation import aftermath
+from simulation.answers import check_answers
 from simulation.clients import NAMESPACE, Asked, Client, Customer, Operator, Read
 from simulation.definitions import QUEUES, Writer, deployable, order
 from simulation.faults import Faults
@@ -42,7 +44,15 @@ from simulation.services import Services
 from simulation.store import Database
 from simulation.trouble import Trouble
 from simulation.variants import Mapping, variant
-from simulation.virtual_time import Process, ViolationError, VirtualClock, VirtualLoop
+from simulation.virtual_time import (
+    START,
+    EndlessError,
+    NothingToDoError,
+    Process,
+    ViolationError,
+    VirtualClock,
+    VirtualLoop,
+)
 
 PATIENCE = 240.0
 """Seconds within which everything must have come to its end once nothing goes wrong any more."""
@@ -88,14 +98,13 @@ class Complaints(logging.Handler):
 
 
 class World:
-    """`memory` makes the store that is used: a broken one shows that the checks bite."""
+    """`tell` hears of everything that happens, line by line."""
 
     def __init__(
         self,
         seed: int,
         size: Size | None = None,
         *,
-        memory: Callable[[VirtualClock], MemoryStore] = MemoryStore,
         tell: Callable[[str], None] | None = None,
     ) -> None:
         self.seed = seed
@@ -105,10 +114,11 @@ class World:
         self.loop = VirtualLoop(self._dice("order"), shuffled=shuffled)  # type: ignore[abstract]  # as much as is used
         self.faults = Faults(self._dice("faults"), without=self.size.without)
         self.network = Network(self.loop, self._dice("network"), self.faults)
-        self.memory = memory(self.clock())
+        self.memory = MemoryStore(self.clock())
         self.database = Database(self.loop, self.memory, self._dice("store"), self.faults)
         self.services = Services(self.loop, self._dice("services"), self.faults)
-        self.watch = Watch(self.memory)
+        self._programs: dict[str, dict[str, Program]] = {}
+        self.watch = Watch(self.memory, self._programs, self.services.dispatches)
         self.asked: list[Asked] = []
         self.reads: list[Read] = []
         self.reports: list[Report] = []
@@ -122,7 +132,6 @@ class World:
         self._chaos = self.random.choice((6.0, 15.0, 40.0)) * self.size.chaos
         self._instances = min(self.random.randint(2, 12), self.size.instances)
         self.renamed: dict[str, Mapping] = {}  # By definition: what the second version calls otherwise.
-        self._programs: dict[str, dict[str, Program]] = {}
         self._compiled: dict[tuple[str, str], Program] = {}
         self._tell = tell
         self._digest = hashlib.sha256()
@@ -134,8 +143,10 @@ class World:
             try:
                 self.loop.run(self._story())
                 self._check()
-            except (ViolationError, TenutoError) as error:
+            except ViolationError as error:
                 problem = str(error)
+            except (NothingToDoError, EndlessError) as error:
+                problem = f"I7: {error}"
             except Exception as error:  # noqa: BLE001 - whatever it is, it has no type that a caller could know
                 problem = f"I14: {error!r}"
                 self.trace(traceback.format_exc())
@@ -209,6 +220,7 @@ class World:
         trouble.begin()
         await asyncio.sleep(self._chaos)
         trouble.heal()
+        self.watch.healed_at = START + timedelta(seconds=self.loop.time())
         operator = Operator(self._client("operator"), self._open_instances)
         process = Process("operator")
         self.spawn(operator.run(), process)
@@ -255,6 +267,7 @@ class World:
             record=self.asked,
             renamed=self.renamed,
             reads=self.reads,
+            version_of=self.watch.version_of,
         )
 
     async def _come_to_rest(self, customers: list[asyncio.Task[None]]) -> None:
@@ -277,6 +290,8 @@ class World:
 
     def _check(self) -> None:
         aftermath.check_clients(self.watch, self.asked)
+        aftermath.check_kept(self.watch, self.asked)
+        check_answers(self.watch, self.asked, self._programs)
         aftermath.check_reads(self.reads)
         aftermath.check_workers(self.watch, self.reports, self.services)
         aftermath.check_replay(self.watch, self.memory, self._programs)

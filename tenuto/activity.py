@@ -72,7 +72,8 @@ class ActivityContext:
     """What a running activity knows about its attempt. `progress` of an earlier attempt is in
     `last_progress`.
 
-    `idempotency_key` is the same for every attempt of a step: pass it on to whatever you call.
+    `idempotency_key` is the same for every attempt of a step: pass it on to whatever you call. `max_attempts` is how
+    many the step's policy allows, None from a server that does not say.
     """
 
     def __init__(self, task: Task) -> None:
@@ -81,6 +82,8 @@ class ActivityContext:
         self.step = task.get("step", "")
         self.activity = task.get("activity", "")
         self.attempt = task.get("attempt", 1)
+        policy = task.get("retryPolicy")
+        self.max_attempts = None if policy is None else policy["maxAttempts"]
         self.idempotency_key = task.get("idempotencyKey", "")
         self.deadline_at = task.get("deadlineAt")
         self.last_progress = task.get("progress")

@@ -28,7 +28,6 @@ from tenuto.wire import (
     Page,
     SignalView,
     TransitionView,
-    UndoPlan,
 )
 
 T = TypeVar("T")
@@ -70,8 +69,8 @@ def deploy(
     query = {"dryRun": dry_run or None, "strict": strict or None, "source": definition.place}
     return Call(
         method="PUT",
-        path=f"/v1/definitions/{_part(name or definition.name)}",
-        read=_as_is,
+        path=f"/v1/definitions/{part(name or definition.name)}",
+        read=as_is,
         query=_query(query),
         body=definition.text,
         headers={"Content-Type": "application/json" if definition.is_json else "application/yaml"},
@@ -81,13 +80,13 @@ def deploy(
 
 def definitions(*, limit: int | None = None, cursor: str | None = None) -> Call[Page[DefinitionView]]:
     """What is deployed, one page."""
-    return _get("/v1/definitions", _page, limit=limit, cursor=cursor)
+    return get("/v1/definitions", page, limit=limit, cursor=cursor)
 
 
 def definition(name: str, version: str | None = None) -> Call[DefinitionView]:
     """One definition: the newest version, or the one named."""
-    path = f"/v1/definitions/{_part(name)}"
-    return _get(path if version is None else f"{path}/versions/{_part(version)}", _as_is)
+    path = f"/v1/definitions/{part(name)}"
+    return get(path if version is None else f"{path}/versions/{part(version)}", as_is)
 
 
 # --- instances
@@ -118,9 +117,9 @@ def start(
         "correlationId": correlation_id,
         "labels": labels,
         "priority": priority,
-        "startAt": _moment(start_at),
+        "startAt": moment(start_at),
     }
-    call: Call[InstanceView] = _post("/v1/instances", _given(body), _as_is)
+    call: Call[InstanceView] = post("/v1/instances", _given(body), as_is)
     key = idempotency_key or secrets.token_hex(16)
     return _held(replace(call, headers={**call.headers, "Idempotency-Key": key}, repeatable=True), wait)
 
@@ -131,33 +130,46 @@ def instance(
     """An instance, read from its own log; `history` adds its step executions, `wait` holds until it ends,
     a minute at most.
     """
-    return _held(_get(_instance(instance_id), _as_is, include="history" if history else None), wait)
+    return _held(get(instance_path(instance_id), as_is, include="history" if history else None), wait)
 
 
 def list_(
     *,
     status: Sequence[str] | str | None = None,
-    outcome: str | None = None,
+    outcome: Sequence[str] | str | None = None,
     definition: str | None = None,
+    version: str | None = None,
     correlation_id: str | None = None,
-    waiting_for: str | None = None,
+    waiting_for: Sequence[str] | str | None = None,
+    business_status: str | None = None,
+    parent: str | None = None,
     labels: Mapping[str, str] | None = None,
+    text: str | None = None,
+    older_than: str | None = None,
+    younger_than: str | None = None,
     limit: int | None = None,
     cursor: str | None = None,
     min_position: int | None = None,
 ) -> Call[Page[InstanceView]]:
     """Instances that match every filter given, one page, newest first.
 
-    `min_position` waits until the list shows what was done at that position: your own start, for example.
+    `text` are words of its id, correlation id, labels or input. `min_position` waits until the list shows what was
+    done at that position: your own start, for example.
     """
-    return _get(
+    return get(
         "/v1/instances",
-        _page,
+        page,
         status=status,
         outcome=outcome,
         definition=definition,
+        version=version,
         correlationId=correlation_id,
         waitingFor=waiting_for,
+        businessStatus=business_status,
+        parent=parent,
+        text=text,
+        olderThan=older_than,
+        youngerThan=younger_than,
         labels=None if labels is None else [f"{key}={value}" for key, value in labels.items()],
         limit=limit,
         cursor=cursor,
@@ -167,38 +179,28 @@ def list_(
 
 def events(instance_id: str, *, limit: int | None = None, cursor: str | None = None) -> Call[Page[EventView]]:
     """The log of an instance, oldest first, one page."""
-    return _get(_instance(instance_id, "events"), _page, limit=limit, cursor=cursor)
+    return get(instance_path(instance_id, "events"), page, limit=limit, cursor=cursor)
 
 
 def history(
     instance_id: str, *, limit: int | None = None, cursor: str | None = None
 ) -> Call[Page[ExecutionView]]:
     """The step executions of an instance, in order, one page."""
-    return _get(_instance(instance_id, "history"), _page, limit=limit, cursor=cursor)
+    return get(instance_path(instance_id, "history"), page, limit=limit, cursor=cursor)
 
 
 def transitions(
     instance_id: str, *, limit: int | None = None, cursor: str | None = None
 ) -> Call[Page[TransitionView]]:
     """Every change of an instance's status with its reason, one page."""
-    return _get(_instance(instance_id, "transitions"), _page, limit=limit, cursor=cursor)
+    return get(instance_path(instance_id, "transitions"), page, limit=limit, cursor=cursor)
 
 
 def state(
     instance_id: str, *, version: int | None = None, at: datetime | str | None = None
 ) -> Call[InstanceView]:
     """An instance as it was after event `version`, or at the moment `at`; with neither, as it is."""
-    return _get(_instance(instance_id, "state"), _as_is, version=version, at=_moment(at))
-
-
-def undo_plan(instance_id: str) -> Call[UndoPlan]:
-    """What a rollback would undo now, in the order in which it would."""
-    return _get(_instance(instance_id, "undo-plan"), _as_is)
-
-
-def replay(instance_id: str) -> Call[dict[str, Any]]:
-    """Fold the log again and compare: `{equal: true}`, or where it differs."""
-    return replace(_post(_instance(instance_id, "replay"), {}, _as_is), repeatable=True)
+    return get(instance_path(instance_id, "state"), as_is, version=version, at=moment(at))
 
 
 # --- signals and acts
@@ -209,7 +211,7 @@ def signal(
 ) -> Call[SignalView]:
     """Send a signal to an instance. The same `signal_id` counts once; without one an id is made."""
     body = {"signalId": signal_id or secrets.token_hex(16), "payload": {} if payload is None else payload}
-    return replace(_post(_instance(instance_id, "signals", name), body, _as_is), repeatable=True)
+    return replace(post(instance_path(instance_id, "signals", name), body, as_is), repeatable=True)
 
 
 def signal_by_key(
@@ -230,7 +232,7 @@ def signal_by_key(
         "payload": {} if payload is None else payload,
     }
     query = _query({"all": all or None, "ttl": None if ttl is None else to_text(ttl)})
-    return replace(_post(f"/v1/signals/{_part(name)}", body, _as_is), query=query, repeatable=True)
+    return replace(post(f"/v1/signals/{part(name)}", body, as_is), query=query, repeatable=True)
 
 
 # Semantics, law 4: a command repeated yields no events. Of the others a second one would be another act.
@@ -239,8 +241,8 @@ _REPEATABLE_ACTS = frozenset({"cancel", "terminate", "pause", "resume"})
 
 def act(instance_id: str, act: str, reason: str, **fields: Any) -> Call[InstanceView]:
     """Any act of a person on an instance, by its name in the URL; `fields` that are None are left out."""
-    call: Call[InstanceView] = _post(
-        _instance(instance_id, act), _given({"reason": reason, **fields}), _as_is
+    call: Call[InstanceView] = post(
+        instance_path(instance_id, act), _given({"reason": reason, **fields}), as_is
     )
     return replace(call, repeatable=act in _REPEATABLE_ACTS)
 
@@ -340,33 +342,33 @@ def fork(
 
 def acknowledge(instance_id: str, alert_id: str, reason: str) -> Call[InstanceView]:
     """Say that somebody looks after an alert; `alert_id` is that of its AlertRaised, such as `ship#1/failed`."""
-    path = f"/v1/alerts/{_part(instance_id)}/{quote(alert_id)}/acknowledge"
-    return _post(path, {"reason": reason}, _as_is)
+    path = f"/v1/alerts/{part(instance_id)}/{quote(alert_id)}/acknowledge"
+    return post(path, {"reason": reason}, as_is)
 
 
 def health() -> Call[dict[str, Any]]:
     """Whether the server is alive."""
-    return _get("/healthz", _as_is)
+    return get("/healthz", as_is)
 
 
 # --- how a call is put together
 
 
-def _as_is(body: Any) -> Any:
+def as_is(body: Any) -> Any:
     return body
 
 
-def _page(body: Any) -> Page[Any]:
+def page(body: Any) -> Page[Any]:
     """Lists answer `{<plural>: […], "next": cursor | null}`; the one array is the page."""
     items: list[Any] = next((value for value in body.values() if isinstance(value, list)), [])
     return Page(items, body.get("next"), body.get("position"))
 
 
-def _get(path: str, read: Callable[[Any], T], **query: Any) -> Call[T]:
+def get(path: str, read: Callable[[Any], T], **query: Any) -> Call[T]:
     return Call(method="GET", path=path, read=read, query=_query(query), repeatable=True)
 
 
-def _post(path: str, body: Mapping[str, Any], read: Callable[[Any], T]) -> Call[T]:
+def post(path: str, body: Mapping[str, Any], read: Callable[[Any], T]) -> Call[T]:
     text = json.dumps(body, allow_nan=False)
     return Call(method="POST", path=path, read=read, body=text, headers={"Content-Type": "application/json"})
 
@@ -389,15 +391,15 @@ def _given(body: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in body.items() if value is not None}
 
 
-def _part(text: str) -> str:
+def part(text: str) -> str:
     return quote(text, safe="")
 
 
-def _instance(instance_id: str, *rest: str) -> str:
-    return "/".join(["/v1/instances", _part(instance_id), *map(_part, rest)])
+def instance_path(instance_id: str, *rest: str) -> str:
+    return "/".join(["/v1/instances", part(instance_id), *map(part, rest)])
 
 
-def _moment(at: datetime | str | None) -> str | None:
+def moment(at: datetime | str | None) -> str | None:
     """RFC 3339 in UTC; a time without a zone is refused, since guessing one would start work at the wrong
     hour.
     """

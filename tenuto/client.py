@@ -10,18 +10,19 @@ import asyncio
 import functools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, Unpack, overload
 
 import httpx
 
-from tenuto import calls, many
+from tenuto import calls, insight, many, overviews
 from tenuto.errors import ServerUnreachableError
 from tenuto.exchange import Answer, Call, Pause, Script, exchange
+from tenuto.feed import Choice, Following, follow, follow_async
 from tenuto.surroundings import chosen_actor, chosen_server
 from tenuto.wire import Page
 
 if TYPE_CHECKING:
-    from tenuto.wire import InstanceView
+    from tenuto.wire import FeedEvent, InstanceView
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -171,9 +172,24 @@ class Client:
     history_all = BlockingPages(calls.history)
     transitions = Blocking(calls.transitions)
     transitions_all = BlockingPages(calls.transitions)
+    count = Blocking(overviews.count)
+    queues = Blocking(overviews.queues)
+    alerts = Blocking(overviews.alerts)
+    alerts_all = BlockingPages(overviews.alerts)
+    waits = Blocking(overviews.waits)
+    waits_all = BlockingPages(overviews.waits)
+    deadlines = Blocking(overviews.deadlines)
+    deadlines_all = BlockingPages(overviews.deadlines)
+    statistics = Blocking(overviews.statistics)
     state = Blocking(calls.state)
-    undo_plan = Blocking(calls.undo_plan)
-    replay = Blocking(calls.replay)
+    why = Blocking(insight.why)
+    diff = Blocking(insight.diff)
+    undo_plan = Blocking(insight.undo_plan)
+    replay = Blocking(insight.replay)
+    verify = Blocking(insight.verify)
+    projections = Blocking(insight.projections)
+    check_projection = Blocking(insight.check_projection)
+    what_if = Blocking(insight.what_if)
     signal = Blocking(calls.signal)
     signal_by_key = Blocking(calls.signal_by_key)
     act = Blocking(calls.act)
@@ -194,6 +210,10 @@ class Client:
     fork = Blocking(calls.fork)
     acknowledge = Blocking(calls.acknowledge)
     health = Blocking(calls.health)
+
+    def feed(self, **choice: Unpack[Choice]) -> Iterator[FeedEvent]:
+        """Events as they happen, in the order of the log, across lost connections: each at least once."""
+        return follow(self._http, Following(**choice), timeout=self._timeout, pause=self._pause)
 
     def wait(self, instance_id: str, timeout: float | str | None = None) -> InstanceView:
         """The instance once it has ended; WaitTimeoutError after `timeout` (seconds or `5m`)."""
@@ -263,9 +283,24 @@ class AsyncClient:
     history_all = AwaitedPages(calls.history)
     transitions = Awaited(calls.transitions)
     transitions_all = AwaitedPages(calls.transitions)
+    count = Awaited(overviews.count)
+    queues = Awaited(overviews.queues)
+    alerts = Awaited(overviews.alerts)
+    alerts_all = AwaitedPages(overviews.alerts)
+    waits = Awaited(overviews.waits)
+    waits_all = AwaitedPages(overviews.waits)
+    deadlines = Awaited(overviews.deadlines)
+    deadlines_all = AwaitedPages(overviews.deadlines)
+    statistics = Awaited(overviews.statistics)
     state = Awaited(calls.state)
-    undo_plan = Awaited(calls.undo_plan)
-    replay = Awaited(calls.replay)
+    why = Awaited(insight.why)
+    diff = Awaited(insight.diff)
+    undo_plan = Awaited(insight.undo_plan)
+    replay = Awaited(insight.replay)
+    verify = Awaited(insight.verify)
+    projections = Awaited(insight.projections)
+    check_projection = Awaited(insight.check_projection)
+    what_if = Awaited(insight.what_if)
     signal = Awaited(calls.signal)
     signal_by_key = Awaited(calls.signal_by_key)
     act = Awaited(calls.act)
@@ -286,6 +321,10 @@ class AsyncClient:
     fork = Awaited(calls.fork)
     acknowledge = Awaited(calls.acknowledge)
     health = Awaited(calls.health)
+
+    def feed(self, **choice: Unpack[Choice]) -> AsyncIterator[FeedEvent]:
+        """As `Client.feed`, to be iterated with `async for`."""
+        return follow_async(self._http, Following(**choice), timeout=self._timeout, pause=self._pause)
 
     async def wait(
         self,

@@ -156,13 +156,110 @@ class UndoView(TypedDict, total=False):
     version: int
     input: Any
     output: Any
+    undo: str
+    undoInput: Any
+    problem: dict[str, Any] | None
 
 
-class UndoPlan(TypedDict):
-    """What a rollback would undo, first things first, when the instance is at `version`."""
+class UndoPlan(TypedDict, total=False):
+    """What a rollback would undo, first things first, when the instance is at `version`.
+
+    `standing` are effects that nothing undoes, `mayJoin` attempts that may still succeed and are undone then.
+    """
 
     steps: list[UndoView]
+    standing: list[dict[str, str]]
+    mayJoin: list[dict[str, str]]
     version: int
+
+
+class WhyView(TypedDict, total=False):
+    """Why an instance is not moving; `causes` have `code`, `message`, `since`, `execution`, `details`, `moves`."""
+
+    instanceId: str
+    status: str | None
+    paused: bool
+    version: int
+    summary: str | None
+    causes: list[dict[str, Any]]
+    at: str
+
+
+class AlertView(TypedDict, total=False):
+    """What somebody should look at: the seven fields of the alert, and who has looked. `id` is `<instance>/<alert>`."""
+
+    id: str
+    severity: str
+    workflow: str
+    instanceId: str
+    step: str
+    error: ErrorView | None
+    retryCount: int | None
+    action: str
+    message: str
+    raisedAt: str
+    acknowledgedAt: str | None
+    acknowledgedBy: str | None
+    acknowledgedBecause: str | None
+
+
+class WaitView(TypedDict, total=False):
+    """What an instance waits for; `correlationKey` is what a signal finds it by."""
+
+    instanceId: str
+    execution: str
+    definition: str
+    step: str
+    waitingFor: str
+    signal: str | None
+    correlationKey: str | None
+    until: str | None
+    since: str
+
+
+class DeadlineView(TypedDict, total=False):
+    """What an instance has to reach by when; `void` when it has ended before."""
+
+    instanceId: str
+    name: str
+    definition: str
+    standing: str
+    setAt: str
+    dueAt: str
+    escalated: int
+    endedAt: str | None
+
+
+class QueueView(TypedDict, total=False):
+    """A queue now: `depth` may be taken, `running` are held; and how long what was taken had waited."""
+
+    queue: str
+    depth: int
+    oldestAt: str | None
+    running: int
+    sessions: int
+    pollers: int
+    taken: int
+    latencyP50Ms: int | None
+    latencyP99Ms: int | None
+
+
+class PoolView(TypedDict, total=False):
+    """A pool of workers, as the server is set up, and how many instances it should have now."""
+
+    name: str
+    queue: str
+    minInstances: int
+    maxInstances: int
+    scaleMetric: str
+    scaleThreshold: float
+    value: float
+    desiredInstances: int
+
+
+class QueueOverview(TypedDict):
+    queues: list[QueueView]
+    pools: list[PoolView]
 
 
 class SignalView(TypedDict, total=False):
@@ -171,6 +268,33 @@ class SignalView(TypedDict, total=False):
     signalId: str
     status: str
     instances: list[str]
+
+
+class RetryPolicy(TypedDict):
+    """By what policy the engine tries a step again: whether an error that you report leads to another attempt."""
+
+    maxAttempts: int
+    initialIntervalMs: int
+    backoffCoefficient: float
+    maxIntervalMs: int
+    nonRetryableErrors: list[str]
+
+
+class FeedEvent(TypedDict, total=False):
+    """An event in its CloudEvents 1.0 envelope. `id` is its position in the log, `subject` the instance; `type` ends
+    with the event's name, and `data` is what it says.
+    """
+
+    specversion: str
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: str
+    datacontenttype: str
+    streamversion: int
+    definition: str
+    data: dict[str, Any]
 
 
 class Task(TypedDict, total=False):
@@ -190,3 +314,5 @@ class Task(TypedDict, total=False):
     progress: Any
     priority: str | int
     traceparent: str | None
+    timeoutMs: int | None
+    retryPolicy: RetryPolicy

@@ -12,26 +12,51 @@ from benchmarks import __main__ as program
 from benchmarks.bench import Bench
 from benchmarks.measures import MEASURES
 from benchmarks.meter import Reading
+from benchmarks.population import combinations
 from benchmarks.rows import Row, at_least, at_most, percentile, row, table, to_json
 from benchmarks.stage import ProcessEndedError, Running
+from projections.catalogue import PROJECTIONS
 
 TINY = 0.002
 CPU = ["cpu", "cpu.server", "cpu.workers", "cpu.postgres", "cpu.driver"]
 REPORTED: dict[str, dict[str, str]] = {
     "micro": {f"micro.{name}": "µs/event" for name in ("decide", "owed", "encode", "decode", "fold")}
-    | {"micro.condition": "µs"},
+    | {"micro.order": "µs/event", "micro.condition": "µs"},
     "append": {f"append.batch_{events}": "commits/s" for events in (1, 10, 100, 1000)},
-    "growth": {f"growth.steps_{steps}": "steps/s" for steps in (500, 2000)}
-    | {f"growth.cpu_{steps}": "ms/step" for steps in (500, 2000)},
+    "projections": dict.fromkeys(
+        [
+            *(f"projections.{name}" for name in (*PROJECTIONS, "together", "apart")),
+            *(f"projections.rebuild.{name}" for name in PROJECTIONS),
+        ],
+        "events/s",
+    ),
+    "lists": {f"lists.{name.replace(' ', '_')}": "ms" for name in combinations(100)},
+    "audit": dict.fromkeys(["audit.follow", "audit.verify", "audit.verify_live"], "events/s"),
+    "growth": {f"growth.steps_{steps}": "steps/s" for steps in (500, 5000)}
+    | {f"growth.cpu_{steps}": "ms/step" for steps in (500, 5000)}
+    | {"growth.kept": "%", "growth.kept_cpu": "%"},
+    "load": {"load.snapshot": "ms", "load.bare": "ms"},
+    "insight": dict.fromkeys(
+        ["insight.verify", "insight.verify.one_process", "insight.verify.decide"], "events/s"
+    )
+    | {"insight.what_if": "s"},
     "throughput": {"throughput": "steps/s"}
     | {f"throughput.{name}": "ms/step" for name in CPU}
     | {"throughput.events_per_commit": "events"},
     "latency": {"latency.p50": "ms", "latency.p99": "ms"},
+    "compensation": {"compensation": "sagas/s", "compensation.cpu": "ms/step"},
+    "timers": {"timers.all": "s", "timers.late_p99": "s", "timers.late_p50": "s", "timers.early": "timers"},
+    "recovery": {f"recovery.{name}": "s" for name in ("1s", "default")}
+    | {f"recovery.{name}.lost": "instances" for name in ("1s", "default")},
+    "overload": {f"overload.{name}": "ms" for name in ("normal_p99", "accepted_p99", "after_p99")}
+    | {"overload.ratio": "×", "overload.accepted": "sagas/s"},
     "memory": {f"memory.{name}": "MB" for name in ("ready", "rss", "growth")},
     "size": dict.fromkeys(
         [
             "size.wal",
             "size.wal_after_checkpoint",
+            "size.wal.append",
+            "size.wal.projections",
             *(f"size.{part}.{what}" for part in ("log", "projections") for what in ("tables", "indexes")),
         ],
         "B/saga",
@@ -39,6 +64,9 @@ REPORTED: dict[str, dict[str, str]] = {
     "startup": {"startup.help": "ms", "startup.dev_cold": "s", "startup.dev_warm": "s"},
 }
 MAY_BE_NOTHING = {
+    "recovery.1s.lost",
+    "recovery.default.lost",
+    "timers.early",
     "memory.growth",
     "throughput.cpu.workers",
     "throughput.cpu.driver",

@@ -17,6 +17,10 @@ LONGEST = 12  # words in which a row says what it asks
 ROW = re.compile(
     r"^\| (?P<id>S\d{3}) \| (?P<asks>[^|]+) \| (?P<status>\w+) \| (?P<rest>.+) \|$", re.MULTILINE
 )
+PLAYED = [f"S{number:03}" for number in (*range(1, 188), *range(209, 216))]
+"""Rows about behaviour: a test of the rules alone, without the loop, does not show them."""
+RULES_ALONE = ("tests/domain/", "tests/examples/test_order.py")
+NAMED = re.compile(r"S(\d{3})(?:–S(\d{3}))?")
 LINK = re.compile(r"\[(?P<place>[^\]]+)\]\((?P<target>[^)]+)\)")
 
 
@@ -56,6 +60,33 @@ def test_a_row_is_shown_by_what_exists_or_says_what_is_missing(row: Row) -> None
         if path.endswith(".py"):
             assert name in functions(ROOT / path), link["place"]
             assert name.startswith("test_") or path.startswith("examples/")
+
+
+@pytest.mark.parametrize("row", [row for row in TABLE if row.id in PLAYED], ids=lambda row: row.id)
+def test_a_row_about_behaviour_is_shown_by_more_than_the_rules_alone(row: Row) -> None:
+    links = [link["place"] for link in LINK.finditer(row.rest)]
+    assert [link for link in links if not link.startswith(RULES_ALONE)] or row.status == "planned"
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.id)
+def test_a_test_that_plays_a_row_names_it(row: Row) -> None:
+    for link in LINK.finditer(row.rest):
+        path, _, name = link["place"].partition("::")
+        if path.startswith("tests/brief/"):
+            assert row.id in rows_named_by(ROOT / path, name), (
+                f"{link['place']} does not say that it shows {row.id}"
+            )
+
+
+def rows_named_by(file: Path, name: str) -> set[str]:
+    """The rows in a test's docstring: `S134–S137, S139`."""
+    found = next(
+        node
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name
+    )
+    named = NAMED.findall(ast.get_docstring(found) or "")
+    return {f"S{number:03}" for first, last in named for number in range(int(first), int(last or first) + 1)}
 
 
 def test_the_page_counts_its_rows() -> None:

@@ -117,7 +117,12 @@ def test_every_command_that_is_told_can_be_typed(page: Path) -> None:
         if name.startswith("-"):
             continue
         assert name in COMMANDS, f"{page.name}: tenuto {name}"
-        known = {option for parameter in COMMANDS[name].params for option in parameter.opts}
+        command = COMMANDS[name]
+        family: dict[str, click.Command] = getattr(command, "commands", {})
+        if family:  # The next word says which of it.
+            assert rest[0] in family, f"{page.name}: tenuto {name} {rest[0]}"
+            command = family[rest[0]]
+        known = {option for parameter in command.params for option in parameter.opts}
         used = {word for word in rest if re.fullmatch(r"--?[a-z][a-z-]*", word)}
         assert used <= known | {"--help", "-h"}, f"{page.name}: tenuto {name} {used - known}"
 

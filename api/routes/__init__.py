@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
-from api.routes import acts, batches, definitions, forks, instances, lists, operations, signals, tasks
+from api.routes import (
+    acts,
+    audit,
+    batches,
+    checks,
+    definitions,
+    feed,
+    forks,
+    insight,
+    instances,
+    lists,
+    operations,
+    oversight,
+    signals,
+    tasks,
+    webhooks,
+    whatif,
+)
 
 # Tasks first: they are asked for most. Lists before instances: `/instances/counts` is no instance.
 TABLES = (
     tasks.routes,
     definitions.routes,
     lists.routes,
+    oversight.routes,
     instances.routes,
+    insight.routes,
+    checks.routes,
+    whatif.routes,
     batches.routes,
     forks.routes,
     acts.routes,
     signals.routes,
+    audit.routes,
+    feed.routes,
+    webhooks.routes,
     operations.routes,
 )
 

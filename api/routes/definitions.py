@@ -47,7 +47,7 @@ async def deploy_definition(
     name: str,
     *,
     dry_run: Annotated[bool, Query(alias="dryRun", description="Verify only; nothing is stored.")] = False,
-    strict: Annotated[bool, Query(description="Refuse services that this server has no URL for.")] = False,
+    strict: Annotated[bool, Query(description="Refuse services without a URL and unknown children.")] = False,
     source: Annotated[
         str | None,
         Query(
@@ -62,11 +62,16 @@ async def deploy_definition(
     """
     deployable = await _deployable(request, name, source)
     wiring, caller = wiring_of(request), caller_of(request)
+    children = await wiring.engine.findings_of_children(caller.namespace, deployable)
+    if any(finding.severity == "error" or strict for finding in children):
+        raise refusal(
+            [*deployable.findings, *(msgspec.structs.replace(each, severity="error") for each in children)]
+        )
     unknown = unknown_services(deployable, wiring.services, severity="error" if strict else "warning")
     if strict and unknown:
         named = ", ".join(sorted({finding.message for finding in unknown}))
         raise UnknownServicesError(services=named, findings=unknown)
-    deployable = msgspec.structs.replace(deployable, findings=[*deployable.findings, *unknown])
+    deployable = msgspec.structs.replace(deployable, findings=[*deployable.findings, *children, *unknown])
     if dry_run:
         return reply(_verified(deployable))
     deployed = await wiring.engine.deploy(

@@ -176,6 +176,13 @@ TASK = {
     "priority": "normal",
     "traceparent": None,
     "timeoutMs": 30000,
+    "retryPolicy": {
+        "maxAttempts": 3,
+        "initialIntervalMs": 1000,
+        "backoffCoefficient": 2.0,
+        "maxIntervalMs": 60000,
+        "nonRetryableErrors": [],
+    },
 }
 PROGRESS = {
     "name": "instances",
@@ -195,12 +202,172 @@ COMPARISON = {
     "onlyRebuilt": 0,
     "sample": [],
 }
-UNDO = {
-    "execution": "charge#1",
-    "step": "charge",
-    "undoStep": "refund",
-    "version": 5,
-    "input": {"amount": 4200},
-    "output": {"paymentId": "p-1"},
+UNDO_PLAN: dict[str, Any] = {
+    "version": 7,
+    "steps": [
+        {
+            "execution": "charge#1",
+            "step": "charge",
+            "undoStep": "refund",
+            "undo": "charge#1/undo",
+            "version": 5,
+            "input": {"amount": 4200},
+            "output": {"paymentId": "p-1"},
+            "undoInput": {"paymentId": "p-1"},
+            "problem": None,
+        }
+    ],
+    "standing": [{"execution": "mail#1", "step": "mail"}],
+    "mayJoin": [{"execution": "ship#1", "step": "ship", "undoStep": "unship", "why": "running"}],
+}
+WHY: dict[str, Any] = {
+    "instanceId": ID,
+    "status": "running",
+    "paused": False,
+    "version": 7,
+    "summary": f"no worker polls queue warehouse since {AT}",
+    "causes": [
+        {
+            "code": "no-worker",
+            "message": f"no worker polls queue warehouse since {AT}",
+            "since": AT,
+            "execution": "pack#1",
+            "step": "pack",
+            "details": {"queue": "warehouse", "polledAt": AT, "ready": 1},
+            "moves": [{"what": "start a worker", "command": "tenuto worker MODULE --queue warehouse"}],
+        }
+    ],
+    "at": AT,
+}
+DIFF: dict[str, Any] = {
+    "from": {"version": 4, "at": AT},
+    "to": {"version": 5, "at": AT},
+    "changes": [{"op": "add", "path": "$.data.charge", "after": {"paymentId": "p-1"}}],
+    "moreChanges": False,
+    "events": [{"version": 5, "type": "StepCompleted", "at": AT}],
+    "moreEvents": 0,
+}
+REPLAY: dict[str, Any] = {
+    "equal": True,
+    "version": 7,
+    "differences": [],
+    "problems": [],
+    "projections": [{"projection": "instances", "position": 4711, "rows": 1, "sample": []}],
+}
+VERIFIED: dict[str, Any] = {
+    "checked": 1,
+    "events": 14,
+    "failed": [
+        {
+            "instance": ID,
+            "events": 14,
+            "problems": [{"check": "owed", "message": "the rows of ship#1 are not what the log implies"}],
+        }
+    ],
+    "next": None,
+}
+WHAT_IF: dict[str, Any] = {
+    "definition": "order",
+    "judged": 3,
+    "events": 42,
+    "same": 1,
+    "diverged": 2,
+    "needsResult": 0,
+    "unreadable": 0,
+    "changedInputs": 0,
+    "changedResults": 0,
+    "groups": [
+        {
+            "went": "diverged",
+            "step": "choose",
+            "recorded": "choose goes on to approve",
+            "now": "choose goes on to review",
+            "count": 2,
+            "examples": [
+                {"instance": ID, "version": 5, "why": "`$.amount > 500` holds ($.amount = 700)"},
+            ],
+        }
+    ],
+    "next": None,
 }
 REASON = {"reason": "the customer called", "actor": "ada"}
+QUEUE = {
+    "queue": "warehouse",
+    "depth": 12,
+    "oldestAt": AT,
+    "running": 4,
+    "sessions": 2,
+    "taken": 311,
+    "latencyP50Ms": 9,
+    "latencyP99Ms": 128,
+    "pollers": 0,
+}
+POOL = {
+    "name": "warehouse",
+    "queue": "warehouse",
+    "minInstances": 2,
+    "maxInstances": 20,
+    "scaleMetric": "queue_depth",
+    "scaleThreshold": 100.0,
+    "value": 12,
+    "desiredInstances": 2,
+}
+ALERT: dict[str, Any] = {
+    "id": f"{ID}/charge#1/failed",
+    "severity": "high",
+    "workflow": "order",
+    "instanceId": ID,
+    "step": "charge",
+    "error": {"type": "ServiceUnavailableError", "message": "try again"},
+    "retryCount": 5,
+    "action": "pause",
+    "message": "charge failed after 5 attempts: manual intervention may be required",
+    "raisedAt": AT,
+    "acknowledgedAt": None,
+    "acknowledgedBy": None,
+    "acknowledgedBecause": None,
+    "position": 4702,
+}
+WAIT = {
+    "instanceId": ID,
+    "execution": "approval#1",
+    "definition": "order",
+    "step": "approval",
+    "waitingFor": "signal",
+    "signal": "approval",
+    "correlationKey": "order-17",
+    "until": AT,
+    "since": AT,
+}
+DEADLINE: dict[str, Any] = {
+    "instanceId": ID,
+    "name": "delivered",
+    "definition": "order",
+    "standing": "open",
+    "setAt": AT,
+    "dueAt": AT,
+    "escalated": 80,
+    "endedAt": None,
+}
+STATISTICS: dict[str, Any] = {
+    "version": "1",
+    "started": 100,
+    "byStatus": {"completed": 97, "running": 3},
+    "byOutcome": {"succeeded": 95, "compensated": 2},
+    "duration": {"p50Ms": 431, "p90Ms": 1024, "p99Ms": 2896},
+    "steps": [
+        {
+            "step": "charge",
+            "scheduled": 100,
+            "completed": 98,
+            "failed": 1,
+            "retried": 4,
+            "compensated": 2,
+            "undoFailed": 0,
+            "failureRate": 0.01,
+            "retryRate": 0.04,
+            "compensationRate": 0.02,
+            "duration": {"p50Ms": 54, "p90Ms": 76, "p99Ms": 182},
+        }
+    ],
+}

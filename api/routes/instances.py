@@ -12,14 +12,13 @@ from starlette.responses import Response
 
 from api import bodies
 from api.bodies import StartBody
-from api.comparing import differences
 from api.errors import InvalidParameterError
+from api.past import check_zone, past_of
 from api.reading import events_after, happened_of, state_of, view_now, view_of
 from api.routes import examples
 from api.routes.paging import DEFAULT_PAGE, Cursor, Limit, number_of, page
-from api.routing import ACTOR, CALLER, Routes, refuse_others
+from api.routing import ACTOR, Routes, refuse_others
 from api.wiring import caller_of, etag, reply, seconds_of, while_connected, wiring_of
-from domain.codec import decode
 from domain.digest import digest
 from domain.evolve import evolve
 from domain.history import instance_view, step_executions, timed, transitions
@@ -55,31 +54,30 @@ async def start_instance(request: Request) -> Response:
     201 when it was created. With an `Idempotency-Key`, the same request again is 200 with the same answer; the same key
     with another body is 422.
     """
+    wiring_of(request).engine.check_room()
     seconds = seconds_of(_only_wait(request))
     body, raw = await bodies.read(request, StartBody)
     bodies.check_payload(body.input, "The input", raw)
     wiring, caller = wiring_of(request), caller_of(request, body.actor)
     key = idempotency_key(request)
-    answer = await wiring.engine.start_instance(
-        StartRequest(
-            namespace=caller.namespace,
-            definition=body.definition,
-            version=body.version,
-            input=body.input,
-            correlation_id=body.correlation_id,
-            labels=body.labels,
-            priority=body.priority,
-            start_at=body.start_at,
-            idempotency_key=key,
-            body_hash="" if key is None else digest(msgspec.to_builtins(body)),
-            actor=caller.actor,
-            request_id=caller.request_id,
-        )
+    start = StartRequest(
+        namespace=caller.namespace,
+        definition=body.definition,
+        version=body.version,
+        input=body.input,
+        correlation_id=body.correlation_id,
+        labels=body.labels,
+        priority=body.priority,
+        start_at=body.start_at,
+        idempotency_key=key,
+        body_hash="" if key is None else digest(msgspec.to_builtins(body)),
+        actor=caller.actor,
+        request_id=caller.request_id,
     )
     if seconds:
-        await while_connected(request, wiring.engine.wait_for_end(answer.instance_id, seconds), None)
-        view = await view_now(request, answer.instance_id)
+        answer, view = await _run(request, start, seconds)
     else:
+        answer = await wiring.engine.start_instance(start)
         view = await _started(wiring.engine, answer)
     headers = {"Location": f"/v1/instances/{answer.instance_id}", "ETag": etag(view["version"])}
     if answer.position is not None:
@@ -103,6 +101,22 @@ def idempotency_key(request: Request) -> str | None:
             place="header", name="Idempotency-Key", value=key[:256], expected=expected
         )
     return key
+
+
+async def _run(request: Request, start: StartRequest, seconds: float) -> tuple[Answer, dict[str, Any]]:
+    """Starts it, and waits for its end. What went by meanwhile need not be read again."""
+    engine = wiring_of(request).engine
+    instance_id = engine.new_instance_id()
+    with engine.onlooker(instance_id) as onlooker:
+        answer = await engine.start_instance(start, instance_id)
+        if answer.instance_id == instance_id:
+            await while_connected(request, engine.wait_for(onlooker, instance_id, seconds), None)
+            history, state = onlooker.history, onlooker.state
+            if state is not None and history is not None:
+                return answer, instance_view(state, timed(enumerate(history, start=1)))
+        else:
+            await while_connected(request, engine.wait_for_end(answer.instance_id, seconds), None)
+    return answer, await view_now(request, answer.instance_id)
 
 
 async def _started(engine: Engine, answer: Answer) -> dict[str, Any]:
@@ -231,53 +245,15 @@ async def get_state(
 
     After `version` events, or at the moment `at`; with neither, as it is.
     """
-    if at is not None and at.tzinfo is None:
-        raise InvalidParameterError(
-            place="query", name="at", value=at.isoformat(), expected="a time with its zone"
-        )
+    if at is not None:
+        check_zone("at", at)
     if at is not None and version is not None:
         raise InvalidParameterError(
             place="query", name="at", value=at.isoformat(), expected="absent beside version"
         )
-    state = await state_of(request, instance_id, version=version, at=at)
-    if version is not None and state.version != version:
-        expected = f"at most {state.version}, its version now"
-        raise InvalidParameterError(place="query", name="version", value=version, expected=expected)
-    return reply(await view_of(wiring_of(request).engine, state), 200, {"ETag": etag(state.version)})
-
-
-@routes.add(
-    "GET",
-    "/v1/instances/{instance_id}/undo-plan",
-    answers={200: {"steps": [examples.UNDO], "version": 7}},
-    problems=(404,),
-)
-async def get_undo_plan(request: Request, instance_id: str) -> Response:
-    """Read what a rollback would undo now.
-
-    In the order in which it would: the reverse of completion.
-    """
-    state = await state_of(request, instance_id)
-    steps = [msgspec.to_builtins(undoable) for undoable in reversed(state.undo.values())]
-    return reply({"steps": steps, "version": state.version}, 200, {"ETag": etag(state.version)})
-
-
-@routes.add(
-    "POST",
-    "/v1/instances/{instance_id}/replay",
-    answers={200: {"equal": True, "version": 7, "differences": []}},
-    problems=(404,),
-    headers=CALLER,
-)
-async def replay_instance(request: Request, instance_id: str) -> Response:
-    """Replay an instance.
-
-    A check that changes nothing: the log is folded from its first event and compared with what the engine works with.
-    `differences` say where they are not the same.
-    """
-    live = await state_of(request, instance_id)
-    folded = State(id=instance_id)
-    for recorded in await wiring_of(request).engine.history(instance_id, upto=live.version):
-        evolve(folded, decode(recorded.topic, recorded.payload))
-    found = differences(msgspec.to_builtins(live), msgspec.to_builtins(folded))
-    return reply({"equal": not found, "version": live.version, "differences": found})
+    past = await past_of(request, instance_id)
+    if at is not None:
+        shown = past.point("at", at)
+    else:
+        shown = past.now if version is None else past.version("version", version)
+    return reply(past.view(shown), 200, {"ETag": etag(shown)})

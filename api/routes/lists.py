@@ -66,6 +66,20 @@ async def list_instances(
     paused: bool | None = None,
     created_after: Annotated[Moment, Query(alias="createdAfter")] = None,
     created_before: Annotated[Moment, Query(alias="createdBefore")] = None,
+    business_status: Annotated[str | None, Query(alias="businessStatus", max_length=256)] = None,
+    text: Annotated[
+        str | None,
+        Query(
+            max_length=256,
+            description="Words it was born with: of its id, correlation id, labels, input. All must be there; "
+            "`ada*` is any word that begins so.",
+            examples=["lovelace"],
+        ),
+    ] = None,
+    younger_than: Annotated[
+        str | None,
+        Query(alias="youngerThan", description="Created no longer ago than this.", examples=["5m"]),
+    ] = None,
     older_than: Annotated[
         str | None, Query(alias="olderThan", description="Created longer ago than this.", examples=["1h"])
     ] = None,
@@ -78,11 +92,14 @@ async def list_instances(
     Newest first; every filter given must hold. As new as `position`: pass `minPosition` to see what you just did.
     """
     wiring = wiring_of(request)
-    _zoned("createdAfter", created_after)
-    _zoned("createdBefore", created_before)
+    zoned("createdAfter", created_after)
+    zoned("createdBefore", created_before)
     if older_than is not None:
         age = wiring.clock.now() - timedelta(milliseconds=parse_duration(older_than))
         created_before = age if created_before is None else min(age, created_before)
+    if younger_than is not None:
+        age = wiring.clock.now() - timedelta(milliseconds=parse_duration(younger_than))
+        created_after = age if created_after is None else max(age, created_after)
     filters = InstanceFilters(
         namespace=namespace_of(request),
         statuses=status or (),
@@ -93,11 +110,15 @@ async def list_instances(
         parent=parent,
         waiting_for=waiting_for or (),
         labels=_labels(labels or []),
+        text=text,
+        business_status=business_status,
         paused=paused,
         created_after=created_after,
         created_before=created_before,
     )
     await fresh(request, "instances", min_position)
+    if text is not None:
+        await fresh(request, "words", min_position)
     page = await wiring.queries.list_instances(filters, limit=limit, cursor=cursor)
     return reply({"instances": page.items, "next": page.next, "position": page.position})
 
@@ -108,8 +129,8 @@ async def list_instances(
 async def count_instances(
     request: Request, *, definition: Text = None, min_position: MinPosition = None
 ) -> Response:
-    """Count instances by status."""
-    await fresh(request, "instances", min_position)
+    """Count instances by status, from counters."""
+    await fresh(request, "definition_statistics", min_position)
     found = await wiring_of(request).queries.count_by_status(namespace_of(request), definition)
     return reply({"counts": dict.fromkeys(TRANSITIONS, 0) | found})
 
@@ -137,8 +158,8 @@ async def list_transitions(
 
     Every change of status with its reason and who asked for it, newest first.
     """
-    _zoned("after", after)
-    _zoned("before", before)
+    zoned("after", after)
+    zoned("before", before)
     filters = TransitionFilters(
         namespace=namespace_of(request),
         instance=instance,
@@ -170,7 +191,7 @@ def _labels(pairs: list[str]) -> dict[str, str]:
     return {key: value for key, _, value in split.values()}
 
 
-def _zoned(name: str, moment: Any) -> None:
+def zoned(name: str, moment: Any) -> None:
     if moment is not None and moment.tzinfo is None:
         expected = "a time with its zone, for example 2026-11-23T12:00:00Z"
         raise InvalidParameterError(place="query", name=name, value=moment.isoformat(), expected=expected)

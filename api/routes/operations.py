@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from typing import Any
 
 import msgspec
+import psycopg
+from psycopg_pool import PoolTimeout
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api.errors import NotReadyError
 from api.routes import examples
+from api.routes.oversight import queues_of
 from api.routing import Routes
-from api.wiring import Wiring, reply, wiring_of
+from api.wiring import reply, wiring_of
 from domain.errors import TenutoError
 
 routes = Routes("operations")
+
+_log = logging.getLogger("tenuto.server")
 
 READY_WITHIN_S = 2.0
 METRICS_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -80,27 +87,20 @@ async def rebuild_projection(request: Request, name: str, *, swap: bool = True) 
     "GET", "/metrics", answers={200: 'tenuto_projection_lag_events{projection="instances"} 0\n'}, headers=()
 )
 async def metrics(request: Request) -> Response:
-    """Metrics, for Prometheus."""
-    return Response("\n".join(_metrics(wiring_of(request))) + "\n", media_type=METRICS_MEDIA_TYPE)
+    """Metrics, for Prometheus.
 
+    Projections with position and lag, queues with depth and latency, instances by status, consumers of the feed,
+    webhooks, the notary. Without its database the server says what it knows by itself.
+    """
+    from api import metrics as exposition  # Nobody else needs it, and starting has to be quick.
 
-def _metrics(wiring: Wiring) -> list[str]:
-    status = wiring.runner.status()
-    lines = _gauge("tenuto_projection_position", "Position of the log that the projection has applied.")
-    lines += [f'tenuto_projection_position{{projection="{one.name}"}} {one.position}' for one in status]
-    lines += _gauge(
-        "tenuto_projection_lag_events", "Positions of the log that the projection has yet to apply."
-    )
-    lines += [f'tenuto_projection_lag_events{{projection="{one.name}"}} {one.lag_events}' for one in status]
-    lines += _gauge("tenuto_projection_lag_seconds", "Since when the projection has been behind.")
-    lines += [
-        f'tenuto_projection_lag_seconds{{projection="{one.name}"}} {one.lag_ms / 1000}' for one in status
-    ]
-    lines += _gauge(
-        "tenuto_incidents", "Commands that a fault inside Tenuto kept from being decided, at most 100."
-    )
-    return [*lines, f"tenuto_incidents {len(wiring.engine.incidents)}"]
-
-
-def _gauge(name: str, text: str) -> list[str]:
-    return [f"# HELP {name} {text}", f"# TYPE {name} gauge"]
+    wiring = wiring_of(request)
+    queues: list[dict[str, Any]] | None = None
+    counts: dict[str, int] | None = None
+    try:
+        queues = await queues_of(wiring)
+        counts = await wiring.queries.count_by_status(None)
+    except (psycopg.Error, PoolTimeout) as error:
+        _log.warning("metrics without the database: %s", error)
+    text = exposition.text_of(wiring, queues=queues, counts=counts)
+    return Response(text, media_type=METRICS_MEDIA_TYPE)

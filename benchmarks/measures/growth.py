@@ -1,4 +1,4 @@
-"""One instance that grows: steps/s of a loop of 500 and of 2,000 steps. Per step, a long history must cost no more.
+"""One instance that grows: steps/s of a loop of 500 and of 5,000 steps. Per step, a long history must cost no more.
 
 Engine, store and worker are in one process here, without HTTP: it is the fold, the snapshots and the commits that are
 looked at.
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from benchmarks.bench import Bench
 from benchmarks.database import appends, commit_ms, fresh_database
-from benchmarks.rows import Row, row
+from benchmarks.rows import Row, at_least, row
 from benchmarks.work import LOOP, LOOP_YAML, QUEUE
 from domain.definition.parse import read_definition
 from engine.clock import SystemClock
@@ -23,7 +23,8 @@ from engine.engine import Engine
 from engine.messages import Poll, StartRequest, Task, TaskResult
 from engine.store import PostgresStore
 
-SIZES = (500, 2_000)
+SIZES = (500, 5_000)
+KEPT_PERCENT = 90
 NAMESPACE = "default"
 WITHIN_S = 300.0
 
@@ -36,12 +37,14 @@ class Grown(NamedTuple):
 
 
 def run(bench: Bench) -> Iterator[Row]:
+    found: list[list[Grown]] = []
     for full in SIZES:
         steps = bench.sized(full, least=5)
         with fresh_database(bench.postgres) as database:
             grown = asyncio.run(_grow(database, steps, bench.repeat))
             commits = appends(database)[1] / steps / bench.repeat
             bare = commit_ms(database)
+        found.append(grown)
         settings = {"steps": steps, "server": "in process"}
         yield row(
             f"growth.steps_{full}",
@@ -52,6 +55,9 @@ def run(bench: Bench) -> Iterator[Row]:
             f" {commits:.2f} commits each; a bare COMMIT takes {bare:.2f} ms",
         )
         yield row(f"growth.cpu_{full}", "ms/step", [one.cpu_ms for one in grown], settings)
+    for name, what in (("kept", "wall_ms"), ("kept_cpu", "cpu_ms")):
+        short, long = (median(getattr(one, what) for one in grown) for grown in found)
+        yield row(f"growth.{name}", "%", [100 * short / long], {}, target=at_least(KEPT_PERCENT))
 
 
 async def _grow(database: str, steps: int, repeat: int) -> list[Grown]:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import timeit
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 from benchmarks.bench import Bench
-from benchmarks.rows import Row, row
+from benchmarks.rows import Row, at_most, row
 from benchmarks.work import SAGA_YAML, order_input, step_result
 from domain.codec import decode, encode, topic_of
-from domain.commands import ClaimStep, Command, CompleteStep, StartInstance
+from domain.commands import ClaimStep, Command, CompleteStep, SendSignal, StartInstance
 from domain.definition.parse import read_definition
 from domain.definition.program import Program
 from domain.events import Event
 from domain.expressions.conditions import compile_condition
 from domain.instance import advance, evolve, owed
-from domain.owed import Invoke
+from domain.owed import Invoke, Listen
 from domain.state import State
 from engine.rows import rows_of
 
@@ -25,6 +27,21 @@ AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
 CONDITION = "$.payment.status == 'declined' && $.total > 100"
 DATA = {"payment": {"status": "declined"}, "total": 120}
 ROUNDS = 2_000
+ORDER = Path(__file__).parents[2] / "examples" / "order" / "order.yaml"
+ORDER_INPUT = {
+    "orderId": "order-00000001",
+    "amount": 250_000,
+    "paymentMethod": "card",
+    "items": [{"sku": "book", "quantity": 2}, {"sku": "lamp", "quantity": 1}],
+    "shippingAddress": {"city": "Bern", "street": "Aarberg 1"},
+    "customerTier": "premium",
+    "email": "ada@example.org",
+}
+ANSWER = {"status": "approved", "decision": "approved", "by": "bob"} | dict.fromkeys(
+    ("paymentId", "reservationId", "shipmentId", "trackingNumber", "invoiceId", "packageId"), "x-00000001"
+)
+"""What any service, or the approver, says of the order."""
+ORDER_MICROS = 60
 
 
 def saga_program() -> Program:
@@ -51,6 +68,29 @@ def saga_commands(program: Program) -> list[Command]:
     return commands
 
 
+def order_commands(program: Program) -> list[Command]:
+    """All that happens to one order of the example: it is approved, and every service says yes."""
+    state = State(id=ID)
+    commands: list[Command] = []
+
+    def ask(kind: type[Command], **fields: Any) -> None:
+        at, id = AT + timedelta(milliseconds=len(commands)), f"c-{len(commands)}"
+        commands.append(kind(at=at, command_id=id, **fields))
+        advance(commands[-1], state, program)
+
+    ask(StartInstance, namespace="default", input=ORDER_INPUT)
+    while not state.ended:
+        due = next(effect for effect in owed(state).values() if isinstance(effect, Invoke | Listen))
+        if isinstance(due, Listen):
+            ask(SendSignal, signal_id=due.key, name=due.signal, payload=ANSWER)
+            continue
+        lease = {"execution": due.key, "attempt": due.attempt, "token": f"token-of-{due.key}"}
+        ask(ClaimStep, worker="w1", **lease)
+        ask(CompleteStep, output=ANSWER, **lease)
+    assert state.outcome == "succeeded", state.error
+    return commands
+
+
 def saga_events(program: Program) -> list[Event]:
     state = State(id=ID)
     return [event for command in saga_commands(program) for event in advance(command, state, program)]
@@ -62,10 +102,26 @@ def run(bench: Bench) -> Iterator[Row]:
     settings = {"events": len(events)}
     for name, work in _per_saga(program, events).items():
         yield row(f"micro.{name}", "µs/event", _micros(bench, work, len(events)), settings)
+    yield _order(bench)
     holds = compile_condition(CONDITION)
     assert holds(DATA)
     took = _micros(bench, lambda: holds(DATA), 1)
     yield row("micro.condition", "µs", took, {"condition": CONDITION})
+
+
+def _order(bench: Bench) -> Row:
+    """Of the order of the example: what its commands cost to decide, fold and write down, in all."""
+    program = read_definition(ORDER.read_text(encoding="utf-8")).program("1")
+    commands = order_commands(program)
+
+    def live() -> int:
+        state = State(id=ID)
+        return len([encode(event) for command in commands for event in advance(command, state, program)])
+
+    events = live()
+    took = _micros(bench, live, events)
+    settings = {"events": events, "commands": len(commands)}
+    return row("micro.order", "µs/event", took, settings, target=at_most(ORDER_MICROS))
 
 
 def _per_saga(program: Program, events: list[Event]) -> dict[str, Callable[[], object]]:

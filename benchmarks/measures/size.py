@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from benchmarks.bench import Bench
-from benchmarks.database import Written, sizes, written
+from benchmarks.database import Written, sizes, wal_by_application, written
 from benchmarks.rows import Row, row
 from benchmarks.stage import Running, running
 
 SAGAS = 1_000
 IN_FLIGHT = 64
-NAMES = {"tenuto_0": "log", "tenuto_v1": "projections"}
+PARTS = {"append": "tenuto store", "projections": "tenuto projection"}
+"""How the connections of each part are called."""
+NAMES = {"tenuto_0": "log", "tenuto_projections": "projections"}
 
 
 def run(bench: Bench) -> Iterator[Row]:
@@ -21,7 +23,9 @@ def run(bench: Bench) -> Iterator[Row]:
         stage.drive(bench.sized(SAGAS), in_flight=IN_FLIGHT)
         empty = sizes(stage.database)
         cold = _written(bench, stage, sagas, after_checkpoint=True)
+        wal_before = wal_by_application(stage.database)
         warm = [_written(bench, stage, sagas, after_checkpoint=False) for _ in range(bench.repeat)]
+        wal_after = wal_by_application(stage.database)
         full = sizes(stage.database)
     images = [round(one.page_images / sagas, 2) for one in warm]
     yield row(
@@ -34,6 +38,10 @@ def run(bench: Bench) -> Iterator[Row]:
         settings | {"page_images": [round(cold.page_images / sagas, 2)]},
         bounded_by="every page is written whole once after each checkpoint (full_page_writes)",
     )
+    for part, names in PARTS.items():
+        grown = [wal_after[name] - wal_before.get(name, 0) for name in wal_after if name.startswith(names)]
+        if grown:
+            yield row(f"size.wal.{part}", "B/saga", [sum(grown) / sagas / bench.repeat], settings)
     everything = sagas * (bench.repeat + 1)
     for schema, name in NAMES.items():
         before, after = empty[schema], full[schema]

@@ -38,6 +38,7 @@ from domain.steps.map import MapModel
 from domain.steps.parallel import ParallelModel
 from domain.steps.task import TaskModel
 from domain.steps.wait import WaitModel
+from domain.steps.workflow import WorkflowModel
 
 _STEPS: Final[dict[str, type[BaseModel]]] = dict(
     zip(
@@ -48,6 +49,7 @@ _STEPS: Final[dict[str, type[BaseModel]]] = dict(
             ParallelModel,
             MapModel,
             WaitModel,
+            WorkflowModel,
             CompensateModel,
             SucceedModel,
             FailModel,

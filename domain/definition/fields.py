@@ -78,6 +78,8 @@ def _literal_duration_or_expression(value: Any) -> Any:
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")]
 """Of a definition: letters, digits, `_`, `-`."""
 
+Version = Annotated[str, Field(pattern=r"^[A-Za-z0-9._+-]{1,64}$")]
+
 Name = Annotated[Identifier, AfterValidator(_not_reserved)]
 """Of a step, an output, a signal: the same, less what `$` already offers."""
 

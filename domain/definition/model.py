@@ -21,11 +21,11 @@ from domain.definition.fields import (
     OnExhausted,
     RetryPolicy,
     Value,
+    Version,
 )
 from domain.steps import AnyStep
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-Version = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._+-]{1,64}$")]
 
 
 class DeadlineAnchor(Model):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from domain.calls import StepError
+from domain.calls import RetryTerms, StepError
 from domain.definition.fields import OnExhausted, RetryPolicy
 
 
@@ -33,6 +33,17 @@ class FailureRules:
     handlers: tuple[Handler, ...]
     on_exhausted: OnExhausted | None
     on_failure: Literal["compensate", "fail"]
+
+    @property
+    def terms(self) -> RetryTerms:
+        """The policy as workers and services are told it."""
+        return RetryTerms(
+            max_attempts=self.policy.max_attempts,
+            initial_interval_ms=self.policy.initial_interval,
+            backoff_coefficient=self.policy.backoff_coefficient,
+            max_interval_ms=self.policy.max_interval,
+            non_retryable_errors=tuple(self.policy.non_retryable_errors),
+        )
 
     def may_retry(self, error: StepError) -> bool:
         """By its type; unknown errors are retryable (S131)."""

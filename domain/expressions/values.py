@@ -21,6 +21,7 @@ from domain.expressions.conditions import Scope, compile_condition
 from domain.expressions.parsing import parse_query
 from domain.expressions.paths import MISSING, Getter, Key, root_getter
 from domain.expressions.queries import keys_of
+from domain.expressions.size import bounded, joined
 from domain.limits import MAX_DEPTH, MAX_INTEGER, MIN_INTEGER
 
 Value = Callable[[Scope], Any]
@@ -46,10 +47,14 @@ def compile_value(template: Any) -> Value:
     """Compile a JSON template to a function from the data to JSON.
 
     Raises ExpressionError, whose detail `path` is the place inside the template. The function raises
-    MappingError for a path that leads nowhere (unless inside `$coalesce`), and its subclass OperandError for
-    an operand of the wrong type. The template is copied; the result is shared: do not change it in place.
+    MappingError for a path that leads nowhere (unless inside `$coalesce`), its subclass OperandError for an
+    operand of the wrong type, and LimitExceededError for a result beyond its bounds (`size.py`). The template is
+    copied; the result is shared: do not change it in place.
     """
-    return _as_value(_compile(deepcopy(template), ()))
+    part = _compile(deepcopy(template), ())
+    if isinstance(part, Constant) or is_path(template):
+        return _as_value(part)  # As it is written, or as it came in: both have bounds of their own.
+    return lambda scope: bounded(part(scope))
 
 
 def function_of(template: Any) -> str | None:
@@ -209,7 +214,7 @@ def _then(operand: Part, apply: Callable[[Any], Any], argument: Any, at: Path) -
         return lambda scope: apply(operand(scope))
     try:
         return Constant(apply(operand.value))
-    except OperandError as error:
+    except (OperandError, LimitExceededError) as error:
         raise _refusal(str(error), argument, at) from error
 
 
@@ -235,7 +240,7 @@ def _concat(operands: list[Any]) -> str:
     for operand in operands:
         if not (is_number(operand) or isinstance(operand, str)):
             raise OperandError(function="$concat", expected="text and numbers", actual=described(operand))
-    return "".join(map(str, operands))
+    return joined([str(operand) for operand in operands])
 
 
 def _length(operand: Any) -> int:

@@ -13,6 +13,7 @@ from domain.steps.map import MapModel
 from domain.steps.parallel import ParallelModel
 from domain.steps.task import TaskModel
 from domain.steps.wait import WaitModel
+from domain.steps.workflow import WorkflowModel
 
 AnyStep = Annotated[
     TaskModel
@@ -20,13 +21,14 @@ AnyStep = Annotated[
     | ParallelModel
     | MapModel
     | WaitModel
+    | WorkflowModel
     | CompensateModel
     | SucceedModel
     | FailModel,
     Field(discriminator="type"),
 ]
 
-KINDS = ("task", "decision", "parallel", "map", "wait", "compensate", "succeed", "fail")
+KINDS = ("task", "decision", "parallel", "map", "wait", "workflow", "compensate", "succeed", "fail")
 
 for scope in (ParallelModel, MapModel):
     scope.model_rebuild(_types_namespace={"AnyStep": AnyStep})

@@ -47,6 +47,8 @@ class MapModel(ScopeModel):
             return self
         if not isinstance(items, list):
             raise ValueError("`items` takes a list, or an expression that gives one")  # noqa: TRY004 - pydantic reads it
+        if len(items) > MAX_ITEMS:
+            raise ValueError(f"`items` holds {len(items)} items; a map takes at most {MAX_ITEMS}")
         if isinstance(self.join, int) and self.join > len(items):
             raise ValueError(f"join waits for {self.join} items, but there are only {len(items)}")
         return self

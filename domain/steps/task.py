@@ -84,6 +84,7 @@ class TaskModel(StepModel):
             priority=None if self.priority is None else compile_value(self.priority),
             compensate_with=self.compensate_with,
             savepoint=self.savepoint,
+            read_only=self.read_only,
         )
 
 
@@ -101,6 +102,7 @@ class Task(Step):
     priority: Evaluate | None
     compensate_with: str | None
     savepoint: str | None
+    read_only: bool = False
 
     def enter(self, turn: Turn, execution: str) -> None:
         self.schedule(turn, execution)
@@ -120,7 +122,11 @@ class Task(Step):
             self._cannot_be_asked(turn, execution, number, error, undoes)
             return False
         turn.emit(event)
+        self.scheduled(turn, execution)
         return True
+
+    def scheduled(self, turn: Turn, execution: str) -> None:
+        """An attempt is scheduled: a worker will begin it."""
 
     def attempt(
         self,

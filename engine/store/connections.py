@@ -25,6 +25,7 @@ from domain.errors import TenutoError
 from engine.ports import StoreUnavailableError
 
 CONNECT_TIMEOUT = 5  # seconds for each address
+APPLICATION = "tenuto store"
 LOCK_TIMEOUT = "10s"  # for a writer who waits for another, say a frozen one
 STATEMENT_TIMEOUT = (
     "30s"  # none of ours takes one second; a wait for a synchronous replica is not ended by it
@@ -145,6 +146,7 @@ class Connections(PostgresDatastore):
                 self._dsn,
                 autocommit=True,
                 row_factory=dict_row,
+                application_name=self._address.get("application_name") or APPLICATION,
                 connect_timeout=int(self._address.get("connect_timeout") or CONNECT_TIMEOUT),
             )
             settings = SESSION | {"search_path": sql.Identifier(self.schema).as_string()}

@@ -12,7 +12,7 @@ from domain.errors import TenutoError
 from engine.store.connections import Connections, StoreConnection
 from engine.store.statements import SCHEMA
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Of `schema.sql`; counts up with each change of it."""
 
 

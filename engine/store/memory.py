@@ -12,6 +12,7 @@ from itertools import islice
 
 from msgspec.structs import replace
 
+from domain.paths import UNDO
 from domain.state import STATE_VERSION
 from engine.ports import (
     Batch,
@@ -157,6 +158,15 @@ class MemoryStore:
         refuse_unstorable(sessions)
         return [row for row in self._rows() if row.kind == "await" and row.session in sessions]
 
+    async def children(self, limit: int, after: Key | None = None) -> list[OwedRow]:
+        busy = {instance for instance, _ in self._owed}
+        found = (
+            row
+            for row in self._rows()
+            if row.kind == "child" and (row.token not in busy or row.key.endswith(UNDO))
+        )
+        return list(islice((row for row in found if _key(row) > (after or ("", ""))), limit))
+
     async def listeners(self, namespace: str, correlation_key: str, signal: str) -> list[str]:
         refuse_unstorable([namespace, correlation_key, signal])
         found = {
@@ -167,6 +177,22 @@ class MemoryStore:
             and row.signal in {None, signal}
         }
         return sorted(found)
+
+    async def kept(self, now: datetime, limit: int, after: Key | None = None) -> list[OwedRow]:
+        heard = {
+            (row.namespace, row.correlation_key, row.signal)
+            for row in self._owed.values()
+            if row.kind == "listen"
+        }
+
+        def settles(row: OwedRow) -> bool:
+            wanted = {(row.namespace, row.correlation_key, signal) for signal in (None, row.signal)}
+            over = row.due_at is not None and row.due_at <= now
+            return over or row.token is not None or bool(wanted & heard)
+
+        kept = (row for row in self._rows() if row.kind == "kept" and row.instance.startswith("signals/"))
+        rows = (row for row in kept if _key(row) > (after or ("", "")))
+        return list(islice(filter(settles, rows), limit))
 
     # Sessions ----------------------------------------------------------------
 

@@ -181,10 +181,20 @@ class PostgresStore:
         refuse_unstorable(sessions)
         return await self._ask("owed_under", {"sessions": list(sessions)}, kwargs_row(OwedRow))
 
+    async def children(self, limit: int, after: Key | None = None) -> list[OwedRow]:
+        instance, key = after or ("", "")
+        parameters = {"limit": limit, "instance": instance, "key": key}
+        return await self._ask("children", parameters, kwargs_row(OwedRow))
+
     async def listeners(self, namespace: str, correlation_key: str, signal: str) -> list[str]:
         refuse_unstorable([namespace, correlation_key, signal])
         parameters = {"namespace": namespace, "correlation_key": correlation_key, "signal": signal}
         return await self._ask("listeners", parameters, scalar_row)
+
+    async def kept(self, now: datetime, limit: int, after: Key | None = None) -> list[OwedRow]:
+        instance, key = after or ("", "")
+        parameters = {"now": now, "limit": limit, "instance": instance, "key": key}
+        return await self._ask("kept", parameters, kwargs_row(OwedRow))
 
     # Sessions ----------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """One append: a transaction, sent as a whole and answered once, of a batch's events and derived rows.
 
-    BEGIN · advisory lock · NOTIFY · refuse holes · events · owed rows · client commands · COMMIT
+    BEGIN · advisory lock and NOTIFY · events · owed rows · client commands · COMMIT
 
 The lock comes first, so whatever is compared afterwards cannot change, and no two appends can deadlock. The
 library retries inserts when a connection fails; this recorder never does, because the lost answer may have
@@ -52,9 +52,11 @@ class BatchRecorder(PostgresApplicationRecorder):
             try:
                 with connection.pipeline(), connection.cursor() as cursor:
                     cursor.execute("BEGIN")
-                    self._lock_table(cursor)
                     if stored_events:
+                        self._notify_channel(cursor)
                         self._insert_stored_events(ids, stored_events)
+                    else:
+                        self._lock_table(cursor)
                     self._insert_events(cursor, stored_events, **kwargs)
                     commit_sent = True
                     cursor.execute("COMMIT")
@@ -110,14 +112,12 @@ class BatchRecorder(PostgresApplicationRecorder):
     def _insert_stored_events(
         self, curs: Cursor[Any], stored_events: Sequence[StoredEvent], **_: Any
     ) -> None:
-        self._notify_channel(curs)
         first: dict[str, int] = {}
         for event in stored_events:
             first.setdefault(str(event.originator_id), event.originator_version)
-        curs.execute(
-            SQL["refuse_holes"], {"streams": list(first), "versions": list(first.values())}, prepare=True
-        )
         events = {
+            "first_of": list(first),
+            "firsts": list(first.values()),
             "streams": [event.originator_id for event in stored_events],
             "versions": [event.originator_version for event in stored_events],
             "topics": [event.topic for event in stored_events],
@@ -127,6 +127,10 @@ class BatchRecorder(PostgresApplicationRecorder):
 
     def _lock_table(self, curs: Cursor[Any]) -> None:
         curs.execute(SQL["lock"], {"lock": self._lock}, prepare=True)
+
+    def _notify_channel(self, curs: Cursor[Any]) -> None:
+        """Under the lock, which is taken here, too."""
+        curs.execute(SQL["lock_and_notify"], {"lock": self._lock, "channel": self.channel_name}, prepare=True)
 
 
 class LogFactory(PostgresFactory):

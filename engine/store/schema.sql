@@ -57,6 +57,7 @@ CREATE TABLE owed (
     autovacuum_analyze_scale_factor = 0.05
 );
 CREATE INDEX owed_claimable_idx ON owed (queue, priority, due_at) WHERE kind = 'invoke';
+CREATE INDEX owed_child_idx ON owed (instance, key) WHERE kind = 'child';
 CREATE INDEX owed_timer_idx ON owed (timer_at) WHERE timer_at IS NOT NULL;
 CREATE INDEX owed_session_idx ON owed (session) WHERE kind = 'await' AND session IS NOT NULL;
 CREATE INDEX owed_correlation_idx ON owed (namespace, correlation_key)

@@ -5,18 +5,22 @@
 -- One append at a time, so that positions appear in commit order; a table lock would clash with autovacuum.
 SELECT pg_advisory_xact_lock(%(lock)b::bigint)
 
--- name: refuse_holes
--- The unique key refuses a writer who is behind; this refuses one who is ahead (its events were lost in a failover).
-INSERT INTO holes (stream)
-SELECT new.stream
-FROM unnest(%(streams)b::text[], %(versions)b::bigint[]) AS new (stream, version)
-WHERE new.version > 1 AND (
-    SELECT e.originator_version FROM stored_events AS e
-    WHERE e.originator_id = new.stream AND e.originator_version = new.version - 1
-) IS NULL
+-- name: lock_and_notify
+-- The same, and a hint to whoever listens, in one statement: what psycopg does for each one costs more than it.
+SELECT pg_advisory_xact_lock(%(lock)b::bigint), pg_notify(%(channel)b::text, '')
 
 -- name: append
 -- Four arrays are four parameters however many events there are; they keep their order, and so do the positions.
+-- The unique key refuses a writer who is behind; `holes` one who is ahead (its events were lost in a failover).
+WITH refused AS (
+    INSERT INTO holes (stream)
+    SELECT new.stream
+    FROM unnest(%(first_of)b::text[], %(firsts)b::bigint[]) AS new (stream, version)
+    WHERE new.version > 1 AND (
+        SELECT e.originator_version FROM stored_events AS e
+        WHERE e.originator_id = new.stream AND e.originator_version = new.version - 1
+    ) IS NULL
+)
 INSERT INTO stored_events (originator_id, originator_version, topic, state)
 SELECT * FROM unnest(%(streams)b::text[], %(versions)b::bigint[], %(topics)b::text[], %(payloads)b::bytea[])
 RETURNING notification_id
@@ -123,12 +127,33 @@ SELECT * FROM owed WHERE instance = ANY (%(instances)b::text[]) ORDER BY instanc
 -- The leases of some sessions, to be given back or given up.
 SELECT * FROM owed WHERE kind = 'await' AND session = ANY (%(sessions)b::text[]) ORDER BY instance, key
 
+-- name: children
+-- A child that has something to do is left alone: there may be many, and they run for months.
+SELECT * FROM owed
+WHERE kind = 'child' AND (instance, key) > (%(instance)b::text, %(key)b::text)
+    AND (key LIKE '%%/undo' OR NOT EXISTS (SELECT FROM owed AS child WHERE child.instance = owed.token))
+ORDER BY instance, key
+LIMIT %(limit)b::bigint
+
 -- name: listeners
 -- A correlation key is one namespace's own. A row without a signal listens for any.
 SELECT DISTINCT instance FROM owed
 WHERE namespace = %(namespace)b::text AND correlation_key = %(correlation_key)b::text AND kind = 'listen'
     AND (signal IS NULL OR signal = %(signal)b::text)
 ORDER BY instance
+
+-- name: kept
+-- Kept signals have streams of their own, a range of the primary key; most of them wait for nobody that is there.
+SELECT k.* FROM owed AS k
+WHERE k.instance >= 'signals/' AND k.instance < 'signals0' AND k.kind = 'kept'
+    AND (k.instance, k.key) > (%(instance)b::text, %(key)b::text)
+    AND (k.due_at <= %(now)b::timestamptz OR k.token IS NOT NULL OR EXISTS (
+        SELECT FROM owed AS l
+        WHERE l.namespace = k.namespace AND l.correlation_key = k.correlation_key AND l.kind = 'listen'
+            AND (l.signal IS NULL OR l.signal = k.signal)
+    ))
+ORDER BY k.instance, k.key
+LIMIT %(limit)b::bigint
 
 -- name: renew
 -- Says again who is alive. A session long expired counts as one never heard of, so its row may go.
@@ -167,3 +192,14 @@ SELECT clock_timestamp()
 -- name: secret
 -- The one row of the settings.
 SELECT secret FROM settings
+
+-- name: histories
+-- Of many instances, one after the other, for a reader that fetches a few thousand at a time.
+SELECT originator_id, originator_version, topic, state FROM stored_events
+WHERE originator_id = ANY (%(streams)b::text[])
+ORDER BY originator_id, originator_version
+
+-- name: snapshots_of
+-- By primary key.
+SELECT stream, version, state_version, payload FROM snapshots
+WHERE stream = ANY (%(streams)b::text[]) AND state_version = %(state_version)b::integer

@@ -54,7 +54,8 @@ def signal(
     if as_json:
         print_json(answer)
     else:
-        say(f"Signal {name} is with {target}.")
+        kept = answer.get("status") == "kept"
+        say(f"Signal {name} is {'kept under' if kept else 'with'} {target}.")
 
 
 @command("tenuto cancel 0-0199… --reason 'customer changed her mind'")

@@ -60,9 +60,11 @@ class CommandError(Exception):
     """Something the user can mend; the text says how."""
 
 
-def command(example: str, name: str | None = None) -> Callable[[Callable[P, None]], Callable[P, None]]:
-    """Register a command with an example in its help. What it raises becomes one line on stderr and exit code
-    1.
+def command(
+    example: str, name: str | None = None, *, of: typer.Typer = app
+) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """Register a command, of the program or of a family of it, with an example in its help. What it raises becomes one
+    line on stderr and exit code 1.
     """
 
     def register(function: Callable[P, None]) -> Callable[P, None]:
@@ -77,7 +79,7 @@ def command(example: str, name: str | None = None) -> Callable[[Callable[P, None
                     raise
                 raise _failed(error, as_json=bool(kwargs.get("as_json"))) from None
 
-        app.command(name, epilog=f"Example: {example}")(run)
+        of.command(name, epilog=f"Example: {example}")(run)
         return function
 
     return register

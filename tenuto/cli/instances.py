@@ -1,4 +1,4 @@
-"""Commands about instances: `start`, `list`, `show`, `history`, `events`, `transitions`, `undo-plan`, `replay`.
+"""Commands about instances: `start`, `list`, `show`, `history`, `events`, `transitions`.
 
 With `--wait` the exit code says how the instance ended: 0 only when it has completed.
 """
@@ -103,8 +103,29 @@ def list_(
     status: Annotated[
         list[str] | None, typer.Option("--status", help="Only this status; repeatable.")
     ] = None,
-    outcome: Annotated[str | None, typer.Option("--outcome", help="Only this outcome.")] = None,
+    outcome: Annotated[
+        list[str] | None, typer.Option("--outcome", help="Only this outcome; repeatable.")
+    ] = None,
     definition: Annotated[str | None, typer.Option("--definition", help="Only this definition's.")] = None,
+    version: Annotated[str | None, typer.Option("--version", help="Only of this version of it.")] = None,
+    text: Annotated[
+        str | None,
+        typer.Option("--text", metavar="WORDS", help="Words of its id, correlation id, labels or input."),
+    ] = None,
+    waiting_for: Annotated[
+        list[str] | None,
+        typer.Option("--waiting-for", help="signal, timer, child or manual_resolution; repeatable."),
+    ] = None,
+    business_status: Annotated[
+        str | None, typer.Option("--business-status", help="Only this status of the definition's own.")
+    ] = None,
+    parent: Annotated[str | None, typer.Option("--parent", help="Only children of this instance.")] = None,
+    older_than: Annotated[
+        str | None, typer.Option("--older-than", metavar="TIME", help="Created longer ago than this (1h).")
+    ] = None,
+    younger_than: Annotated[
+        str | None, typer.Option("--younger-than", metavar="TIME", help="Created no longer ago than this.")
+    ] = None,
     correlation_id: Annotated[
         str | None, typer.Option("--correlation-id", help="Only this correlation id's.")
     ] = None,
@@ -130,13 +151,20 @@ def list_(
         status=status,
         outcome=outcome,
         definition=definition,
+        version=version,
         correlation_id=correlation_id,
+        waiting_for=waiting_for,
+        business_status=business_status,
+        parent=parent,
+        text=text,
+        older_than=older_than,
+        younger_than=younger_than,
         labels=read_pairs(label, "--label") if label else None,
         limit=limit,
         cursor=cursor,
         min_position=min_position,
     )
-    _print_page("instances", call, server, every=every, as_json=as_json)
+    print_page("instances", call, server, every=every, as_json=as_json)
 
 
 @command("tenuto show 0-0199… --at 2026-11-23T12:00:00Z --history")
@@ -194,7 +222,7 @@ def history(
     from tenuto import calls
 
     call = calls.history(instance, limit=limit, cursor=cursor)
-    _print_page("history", call, server, every=every, as_json=as_json)
+    print_page("history", call, server, every=every, as_json=as_json)
 
 
 @command("tenuto events 0-0199… --all --json")
@@ -211,7 +239,7 @@ def events(
     from tenuto import calls
 
     call = calls.events(instance, limit=limit, cursor=cursor)
-    _print_page("events", call, server, every=every, as_json=as_json)
+    print_page("events", call, server, every=every, as_json=as_json)
 
 
 @command("tenuto transitions 0-0199…")
@@ -228,37 +256,7 @@ def transitions(
     from tenuto import calls
 
     call = calls.transitions(instance, limit=limit, cursor=cursor)
-    _print_page("transitions", call, server, every=every, as_json=as_json)
-
-
-@command("tenuto undo-plan 0-0199…", name="undo-plan")
-def undo_plan(instance: Instance, *, server: Server = DEFAULT_SERVER, as_json: Json = False) -> None:
-    """Show what a rollback would undo now, first things first."""
-    with connect(server) as client:
-        plan = client.undo_plan(instance)
-    if as_json:
-        print_json(plan)
-    elif plan["steps"]:
-        from tenuto.cli import render
-
-        render.table("undo-plan", plan["steps"])
-    else:
-        say(f"Nothing of {instance} would be undone.")
-
-
-@command("tenuto replay 0-0199…")
-def replay(instance: Instance, *, server: Server = DEFAULT_SERVER, as_json: Json = False) -> None:
-    """Fold an instance's log again and compare it with what is served."""
-    with connect(server) as client:
-        verdict = client.replay(instance)
-    if as_json:
-        print_json(verdict)
-    elif verdict.get("equal"):
-        say(f"{instance}: the log folds to exactly what is served.")
-    else:
-        print_json(verdict)
-    if not verdict.get("equal"):
-        raise typer.Exit(1)
+    print_page("transitions", call, server, every=every, as_json=as_json)
 
 
 def _awaited(client: Client, instance: str, seconds: float, *, history: bool = False) -> InstanceView:
@@ -293,7 +291,7 @@ def _leave(view: InstanceView) -> None:
         raise typer.Exit(FAILED if status == "failed" else GOES_ON)
 
 
-def _print_page(kind: str, call: Call[Page[Any]], server: str, *, every: bool, as_json: bool) -> None:
+def print_page(kind: str, call: Call[Page[Any]], server: str, *, every: bool, as_json: bool) -> None:
     """One page of a list, or all of them; as the wire's own object, or as a table."""
     items: list[Any] = []
     with connect(server) as client:

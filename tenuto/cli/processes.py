@@ -1,4 +1,4 @@
-"""Commands that stay: `dev`, `serve`, `worker`, `demo`. The server is imported only here, and only when one
+"""Commands that stay: `dev`, `serve`, `worker`, `demo`, `simulate`. The server is imported only here, and only when one
 runs.
 """
 
@@ -137,6 +137,26 @@ def demo(*, as_json: Json = False) -> None:
     # By name: the example needs the server, which only stands beside `tenuto`, not below it.
     program = _imported("examples.order.demo", "the order example")
     raise typer.Exit(program.main(as_json))
+
+
+@command("tenuto simulate --seed 42 --trace")
+def simulate(
+    *,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many worlds.")] = 100,
+    first: Annotated[int, typer.Option("--first", min=0, help="The seed of the first one.")] = 0,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Processes that share the work.")] = 1,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="One world instead.")] = None,
+    trace: Annotated[bool, typer.Option("--trace", help="Tell everything that happens in it.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Let everything go wrong around the engine, in simulated worlds; a seed tells the same story again."""
+    if trace and seed is None:
+        raise CommandError("--trace tells one world: name it with --seed")
+    _server_first()
+    which = ["--seeds", seeds, "--first", first, "--jobs", jobs] if seed is None else ["--seed", seed]
+    arguments = [*map(str, which), *["--trace"] * trace, *["--json"] * as_json]
+    program = _imported("simulation.command", "the simulator")
+    raise typer.Exit(program.main(arguments))
 
 
 def _run_worker(worker: Worker, *, as_json: bool) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,7 +15,10 @@ import pytest
 
 from api.app import create_app
 from api.serving import wired
+from api.settings import Pool
 from api.wiring import Wiring
+from notary.notary import Place
+from projections.runner import Runner
 
 HELLO = """\
 name: hello
@@ -50,6 +56,7 @@ class Server:
 
     wiring: Wiring
     http: httpx.AsyncClient
+    folder: Path
 
     async def deploy(self, text: str, name: str) -> None:
         answer = await self.http.put(f"/v1/definitions/{name}", content=text, headers=YAML)
@@ -99,18 +106,26 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(database: str, schema: str, *, lease_seconds: float = 5.0) -> AsyncIterator[Server]:
+async def serving(
+    database: str, schema: str, *, lease_seconds: float = 5.0, pools: Mapping[str, Pool] | None = None
+) -> AsyncIterator[Server]:
+    folder = Path(tempfile.mkdtemp(prefix="tenuto-audit-"))
     wiring = wired(
         database,
         services={"payments": "http://127.0.0.1:9"},
         lease_seconds=lease_seconds,
         schema=schema,
         views=f"{schema}_views",
+        runs=Runner,
+        place=Place(folder / "checkpoints", folder / "signing.key"),
+        published=f"{schema}_v1",
+        pools=pools,
     )
     async with wiring as parts:
         transport = httpx.ASGITransport(create_app(parts), raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://tenuto", timeout=30) as http:
-            yield Server(parts, http)
+            yield Server(parts, http, folder)
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -93,7 +93,7 @@ async def test_an_ended_instance_takes_no_more_acts(server: Server) -> None:
 async def test_an_act_without_a_reason_is_refused_by_name(server: Server, act: str) -> None:
     path = await waiting(server)
     before = await server.events()
-    for body in ({}, {"reason": ""}, {"reason": None}, {"reason": 7}):
+    for body in ({}, {"reason": ""}, {"reason": " \t"}, {"reason": None}, {"reason": 7}):
         more: dict[str, Any] = {"data": {"a": 1}} if act == "data" else {}
         problem = await server.post(f"{path}/{act}", body | more, 422)
         assert problem["errors"][0]["field"] == "$.reason", problem

@@ -84,7 +84,7 @@ async def test_the_etag_is_the_version_and_every_version_can_be_read(server: Ser
     assert await server.get(f"{path}/state") == now.json()
     at_the_end = await server.get(f"{path}/state", at=now.json()["completedAt"])
     assert at_the_end["status"] == "completed"
-    await server.get(f"{path}/state", 404, at="2020-01-01T00:00:00Z")
+    await server.get(f"{path}/state", 422, at="2020-01-01T00:00:00Z")
     await server.get(f"{path}/state", 422, version=1000)
     await server.get(f"{path}/state", 422, at="2020-01-01T00:00:00")
 

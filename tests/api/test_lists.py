@@ -59,6 +59,13 @@ async def test_every_filter_narrows_the_list(server: Server) -> None:
     assert len(await listed(server, names, olderThan="0ms")) == 4
     hour_ago = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
     assert len(await listed(server, names, createdAfter=hour_ago)) == 4
+    assert len(await listed(server, names, youngerThan="1h")) == 4
+    assert await listed(server, names, youngerThan="0ms") == []
+    assert await listed(server, names, text="ada") == ["done"]
+    assert await listed(server, names, text="prem*") == ["done"]
+    assert await listed(server, names, text="%") == []
+    assert await listed(server, names, businessStatus="nothing") == []
+    assert await listed(server, names, parent=names["done"]) == []
     assert await listed(server, names, createdBefore=hour_ago) == []
 
 
@@ -114,7 +121,7 @@ async def test_another_namespace_has_lists_of_its_own(server: Server) -> None:
 
 async def test_lists_that_are_not_made_yet_are_503(server: Server) -> None:
     """The first moments of a server's life: the projections make their tables while it serves."""
-    queries = Queries(server.wiring.queries._pool, "nowhere")
+    queries = Queries(server.wiring.queries._reader._pool, "nowhere")
     app = create_app(msgspec.structs.replace(server.wiring, queries=queries))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://tenuto") as http:
         answer = await http.get("/v1/instances")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import httpx
+import msgspec
 import psycopg
+from prometheus_client.parser import text_string_to_metric_families
 from psycopg import sql
 
+from api.app import create_app
 from api.routes import examples
-from tests.api.conftest import APPROVAL, Server
+from projections.catalogue import PROJECTIONS
+from projections.oversight import Oversight
+from tests.api.conftest import APPROVAL, HELLO, Server
 
 
 async def test_a_server_with_its_database_is_ready(server: Server) -> None:
@@ -61,8 +67,37 @@ async def test_a_rebuild_says_what_was_wrong_and_mends_it(server: Server, databa
 
 
 async def test_metrics_are_prometheus_text(server: Server) -> None:
+    """S199, S200, S211."""
+    await server.deploy(APPROVAL, "approval")
+    await server.deploy(HELLO, "hello")
+    await server.start("approval")
+    started = await server.http.post("/v1/instances", json={"definition": "hello", "input": {"name": "x"}})
+    position = started.headers["Tenuto-Position"]
+    for path in ("/v1/queues", "/v1/instances/counts"):
+        await server.get(path, minPosition=position)
     answer = await server.http.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
-    lines = [line for line in answer.text.splitlines() if not line.startswith("#")]
-    assert all(float(line.rpartition(" ")[2]) >= 0 for line in lines)
-    assert 'tenuto_projection_lag_events{projection="instances"}' in answer.text
+    families = {family.name: family for family in text_string_to_metric_families(answer.text)}
+    assert all(sample.value >= 0 for family in families.values() for sample in family.samples)
+
+    def value(name: str, **labels: str) -> float:
+        (found,) = [sample.value for sample in families[name].samples if sample.labels == labels]
+        return found
+
+    assert {
+        sample.labels["projection"] for sample in families["tenuto_projection_lag_events"].samples
+    } == set(PROJECTIONS)
+    assert value("tenuto_queue_depth", queue="greetings") == 1
+    assert value("tenuto_instances", status="waiting") == value("tenuto_instances", status="running") == 1
+    assert value("tenuto_database_up") == 1
+    assert value("tenuto_log_position") >= float(position)
+
+
+async def test_metrics_are_told_without_the_database(server: Server) -> None:
+    oversight = Oversight(server.wiring.oversight._reader._pool, "nowhere", ("nowhere", "owed"))
+    app = create_app(msgspec.structs.replace(server.wiring, oversight=oversight))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://tenuto") as http:
+        answer = await http.get("/metrics")
+    assert answer.status_code == 200
+    assert "tenuto_database_up 0.0" in answer.text
+    assert "tenuto_projection_position" in answer.text

@@ -12,6 +12,7 @@ import pytest
 import api
 import domain
 import engine
+import notary
 import projections
 from api.app import create_app
 from api.problems import PROBLEMS, problem_of, refused
@@ -23,12 +24,12 @@ from engine.ports import CommitUnknownError, StoreUnavailableError
 # They end a server before it answers anybody.
 AT_START = {"CannotServeError", "UnsafeSwitchError", "BadDatabaseUrlError", "SchemaTooNewError"}
 AT_START |= {EmbeddedPostgresError.__name__, NoPostgresError.__name__}
-# They end inside: a projection stops, and its status says why.
-INSIDE = {"UnreadableEventError", "PositionLostError", "ShapeChangedError"}
+# They end inside: a projection stops, and its status says why; a step fails with it.
+INSIDE = {"UnreadableEventError", "PositionLostError", "ShapeChangedError", "ChildDepthError"}
 
 
 def every_refusal() -> set[type[TenutoError]]:
-    for package in (api, domain, engine, projections):
+    for package in (api, domain, engine, notary, projections):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
     found: set[type[TenutoError]] = set()

@@ -76,7 +76,9 @@ def own_database(database: str) -> Iterator[str]:
     """`database`, without what a server leaves in it: it uses the schemas of a server, not of a test."""
     yield database
     with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute("DROP SCHEMA IF EXISTS tenuto_0, tenuto_v1 CASCADE")
+        connection.execute(
+            "DROP SCHEMA IF EXISTS tenuto_0, tenuto_projections, tenuto_v1, tenuto_0_feeds, tenuto_0_notary CASCADE"
+        )
 
 
 def ask(url: str, body: Any = None) -> Any:
@@ -155,3 +157,25 @@ def test_a_held_poll_is_answered_when_the_server_stops(tmp_path: Path, own_datab
     assert process.returncode == 0
     assert answer.startswith(b"HTTP/1.1 200")
     assert answer.endswith(b'{"tasks":[],"results":[]}')
+
+
+def test_a_stream_of_events_ends_when_the_server_stops(tmp_path: Path, own_database: str) -> None:
+    (tmp_path / "hello.yaml").write_text("name: hello\nsteps:\n  - {id: done, type: succeed, result: 7}\n")
+    call = f"main(database_url={own_database!r}, port=0, deploy=[Path('hello.yaml')])"
+    with serving(tmp_path, own_database, call=call) as (process, url):
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=30) as held:
+            held.sendall(b"GET /v1/events?topic=workflow.state.changed&after=0 HTTP/1.1\r\nHost: x\r\n\r\n")
+            stream = held.makefile("rb")
+            while not stream.readline().startswith(b": beat"):
+                pass
+            instance = ask(f"{url}/v1/instances?wait=10s", {"definition": "hello"})["id"]
+            line = stream.readline()
+            while not line.startswith(b"data: "):
+                line = stream.readline()
+            process.send_signal(signal.SIGTERM)
+            rest = stream.read()
+        stdout, stderr = process.communicate(timeout=30)
+    assert json.loads(line[6:])["data"]["instanceId"] == instance
+    assert rest.endswith(b"0\r\n\r\n"), "the end of a chunked answer, not a broken one"
+    assert (process.returncode, stdout, stderr) == (0, "", "")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.api.conftest import APPROVAL, Server
 
 YES = {"signalId": "s-1", "payload": "yes"}
@@ -53,3 +55,35 @@ async def test_a_signal_needs_an_id(server: Server) -> None:
     assert problem["errors"] == [
         {"field": "$.signalId", "problem": "Object missing required field `signalId`"}
     ]
+
+
+async def test_with_a_ttl_a_signal_is_kept_for_the_first_that_listens(server: Server) -> None:
+    await server.deploy(APPROVAL, "approval")
+    body = YES | {"correlationId": "c-1"}
+    path = "/v1/signals/answer?ttl=1h"
+    assert await server.post(path, body) == {"signalId": "s-1", "status": "kept", "instances": []}
+    assert (await server.post(path, body))["status"] == "kept"
+    problem = await server.post(path, body | {"payload": "no"}, 409)
+    assert problem["type"] == "urn:tenuto:problem:signal-conflict"
+
+    one = await server.start("approval", correlationId="c-1")
+    ended = await server.get(f"/v1/instances/{one['id']}", wait="10s")
+    assert ended["result"] == {"answer": "yes"}
+    again = await server.post(path, body)
+    assert again == {"signalId": "s-1", "status": "duplicate", "instances": [one["id"]]}
+
+
+async def test_a_namespace_keeps_its_own_signals(server: Server) -> None:
+    await server.deploy(APPROVAL, "approval")
+    body = YES | {"correlationId": "c-1"}
+    await server.post("/v1/signals/answer?ttl=1h", body, Tenuto_Namespace="other")
+    assert (await server.post("/v1/signals/answer", body, 404))["type"] == "urn:tenuto:problem:no-listener"
+    one = await server.start("approval", correlationId="c-1")
+    assert (await server.post("/v1/signals/answer", body))["instances"] == [one["id"]]
+
+
+@pytest.mark.parametrize("ttl", ["0s", "soon", "3650d"])
+async def test_a_ttl_is_a_time_within_reason(server: Server, ttl: str) -> None:
+    before = await server.events()
+    await server.post(f"/v1/signals/answer?ttl={ttl}", YES | {"correlationId": "c-1"}, 422)
+    assert await server.events() == before

@@ -17,7 +17,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from connectors.http import HttpConnector
-from domain.calls import Answer, Connector, Failed, ServiceCall, Succeeded
+from domain.calls import Answer, Connector, Failed, RetryTerms, ServiceCall, Succeeded
 
 NOW = datetime(2026, 10, 21, 7, 28, 0, tzinfo=UTC)
 PATIENT_MS = 20_000  # no test waits for it
@@ -32,6 +32,7 @@ def call_of(
     timeout_ms: int | None = PATIENT_MS,
     deadline_at: datetime | None = None,
     traceparent: str | None = None,
+    retry_policy: RetryTerms | None = None,
 ) -> ServiceCall:
     return ServiceCall(
         instance_id="0-abc",
@@ -44,6 +45,7 @@ def call_of(
         timeout_ms=timeout_ms,
         deadline_at=deadline_at,
         traceparent=traceparent,
+        retry_policy=retry_policy,
     )
 
 
@@ -103,11 +105,16 @@ async def test_a_call_posts_the_input_with_every_header_and_returns_the_output()
         return web.json_response({"paymentId": "p1"})
 
     deadline = datetime(2026, 10, 21, 9, 28, 30, 5, tzinfo=timezone(timedelta(hours=2)))
+    terms = RetryTerms(
+        max_attempts=7, initial_interval_ms=1_000, backoff_coefficient=2.0, max_interval_ms=60_000
+    )
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     async with service(charge) as connector:
         port: Connector = connector
         answer = await port.call(
-            call_of(body={"amount": 100, "note": "é"}, deadline_at=deadline, traceparent=trace)
+            call_of(
+                body={"amount": 100, "note": "é"}, deadline_at=deadline, traceparent=trace, retry_policy=terms
+            )
         )
 
     assert answer == Succeeded({"paymentId": "p1"})
@@ -119,6 +126,7 @@ async def test_a_call_posts_the_input_with_every_header_and_returns_the_output()
     assert request.headers["Tenuto-Instance"] == "0-abc"
     assert request.headers["Tenuto-Step"] == "charge"
     assert request.headers["Tenuto-Attempt"] == "2"
+    assert request.headers["Tenuto-Max-Attempts"] == "7"
     assert request.headers["Tenuto-Deadline"] == "2026-10-21T07:28:30.000005Z"
     assert request.headers["traceparent"] == trace
 
@@ -130,7 +138,7 @@ async def test_headers_without_a_value_are_left_out() -> None:
     async with service(names) as connector:
         answer = await connector.call(call_of())
     assert isinstance(answer, Succeeded)
-    assert not {"tenuto-deadline", "traceparent", "cookie"} & set(answer.output)
+    assert not {"tenuto-deadline", "tenuto-max-attempts", "traceparent", "cookie"} & set(answer.output)
 
 
 @pytest.mark.parametrize("base_path", ["/api/v2", "/api/v2/"])

@@ -35,6 +35,16 @@ LIMITS = st.fixed_dictionaries(
         ),
     },
 )
+CHILD = st.fixed_dictionaries(
+    {"onParentClose": st.sampled_from(["cancel", "cancel", "cancel", "terminate", "abandon"])},
+    optional={
+        "retryPolicy": POLICIES,
+        "onMaxRetriesExceeded": st.sampled_from(["compensate", "pause", "fail"]),
+        "timeout": st.just("30s"),
+        "input": st.sampled_from(["$.input", "$.missing"]),
+        "output": st.just({"flag": "$.flag"}),
+    },
+)
 ITEMS = st.sampled_from(
     [[], [{"n": 0}], "$.list", "$.missing", "$.flag"]
     + [[{"n": 0}, {"n": 1}, 7], ["a", "b", "c", "d", "e"]] * 3
@@ -96,7 +106,11 @@ class Writer:
         return f"s{self._number}"
 
     def step(self, ids: list[str], number: int, depth: int, kind: str | None) -> Tree:
-        kinds = ["task"] * 5 + ["wait", "compensate", "ending"] + ["parallel", "map"] * 2 * (depth < 2)
+        kinds = (
+            ["task"] * 5
+            + ["workflow", "wait", "compensate", "ending"]
+            + ["parallel", "map"] * 2 * (depth < 2)
+        )
         kinds += ["decision"] * (number > 0)
         kind = kind or self.draw(st.sampled_from(kinds))
         after = ids[number + 1] if number + 1 < len(ids) else None
@@ -104,6 +118,8 @@ class Writer:
         match kind:
             case "task":
                 self.task(step, ids)
+            case "workflow":
+                self.child(step, ids)
             case "decision":
                 ways = st.sampled_from([one for one in ids if one != ids[number]] or ids)
                 near = {"condition": "$.flag == 1", "next": self.draw(ways)}
@@ -142,6 +158,12 @@ class Writer:
         if self.draw(ONE_IN[4]):
             step["savepoint"] = f"p{id}"
             self.savepoints.append(f"p{id}")
+
+    def child(self, step: Tree, ids: list[str]) -> None:
+        step |= {"type": "workflow", "definition": "other", **self.draw(CHILD)}
+        self.tasks.append(step["id"])
+        if self.draw(ONE_IN[8]):
+            step["fallback"] = self.draw(st.sampled_from(ids))
 
     def undo(self, id: str) -> Tree:
         limits = {key: value for key, value in self.draw(LIMITS).items() if key != "businessStatus"}

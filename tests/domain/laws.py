@@ -31,12 +31,13 @@ from domain.events import (
     StepResolved,
     StepScheduled,
     StepSkipped,
+    StepStarted,
     WaitStarted,
 )
 from domain.instance import advance, decide, evolve, owed
 from domain.owed import touched
 from domain.paths import UNDO, index_of, scope_of, undo_of
-from domain.state import Queued, Running, Scope, State, Stuck, Waiting
+from domain.state import Execution, Queued, Running, Scope, State, Stuck, Waiting
 from domain.status import TERMINAL, TRANSITIONS
 from domain.steps.map import Map
 from domain.steps.scope import needed
@@ -109,13 +110,20 @@ def _check_progress(state: State) -> None:
         under_way = any(isinstance(undo, Queued | Running) for undo in undos)
         assert under_way or all(isinstance(undo, Stuck) for undo in undos), "it goes on until only people can"
     if state.status == "waiting":
-        assert all(isinstance(one, Waiting | Stuck | Scope) for one in state.open.values())
+        assert all(isinstance(one, Waiting | Stuck | Scope) or is_awaited(one) for one in state.open.values())
+
+
+def is_awaited(execution: Execution) -> bool:
+    """A child that runs: its parent waits."""
+    return isinstance(execution, Running) and execution.work.is_awaited_child
 
 
 def _check_scopes(before: State, state: State, program: Program) -> None:
     """A block is at one step at a time; of a map as many are under way as may be, or, since it moved to a version
     where fewer may be, no more than before. What is counted is counted right."""
-    assert state.active == sum(isinstance(one, Queued | Running) for one in state.open.values())
+    assert state.active == sum(
+        isinstance(one, Queued | Running) and not is_awaited(one) for one in state.open.values()
+    )
     for name, scope in state.open.items():
         if not isinstance(scope, Scope):
             continue
@@ -175,6 +183,7 @@ class Undone:
         self.scheduled: dict[str, StepScheduled] = {}
         self.open: set[str] = set()
         self.late: set[str] = set()  # Of those, the ones of which an earlier attempt has succeeded.
+        self.children: set[str] = set()  # And the children that have begun, or left effects behind.
         self.succeeded: set[str] = set()
         self.done: list[str] = []
         self.expected: list[str] = []
@@ -192,10 +201,12 @@ class Undone:
                     self.expected.insert(0, event.execution)
                 elif event.execution in self.open:
                     self.late.add(event.execution)
-            case StepFailed(retry_at=None) | StepCancelled() | StepSkipped() | StepGivenUp():
-                self.open.discard(event.execution)
-                if event.execution in self.late:
-                    self._succeeded(event.execution)
+            case StepStarted() if self._is_child(event.execution):
+                self.children.add(event.execution)
+            case StepFailed():
+                self._failed(event)
+            case StepCancelled() | StepSkipped() | StepGivenUp():
+                self._over(event.execution)
             case WaitStarted(signal=None, until=None) | CompensationFailed():
                 self.open.add(event.execution)
             case CompensationStarted():
@@ -205,6 +216,21 @@ class Undone:
                 self.done.remove(event.undoes)
             case _:
                 pass
+
+    def _is_child(self, execution: str) -> bool:
+        scheduled = self.scheduled[execution]
+        return scheduled.child is not None and scheduled.compensate_with is not None
+
+    def _failed(self, event: StepFailed) -> None:
+        if not (event.error.details or {}).get("standing"):
+            self.children.discard(event.execution)
+        if event.retry_at is None:
+            self._over(event.execution)
+
+    def _over(self, execution: str) -> None:
+        self.open.discard(execution)
+        if execution in self.late | self.children:
+            self._succeeded(execution)
 
     def migrated(self, event: Migrated) -> None:
         for execution, undo in event.undos.items():
@@ -216,8 +242,10 @@ class Undone:
         self.open.add(event.execution)
         if event.undoes is not None and first:
             assert event.undoes in self.done, "only what completed is undone, and only once"
-            assert self.expected.index(event.undoes) == 0, "in reverse order of completion"
-            self.expected.remove(event.undoes)
+            if event.child is None:  # Children that run hear of it all at once.
+                assert self.expected.index(event.undoes) == 0, "in reverse order of completion"
+            if event.undoes in self.expected:
+                self.expected.remove(event.undoes)
 
     def _succeeded(self, execution: str) -> None:
         scheduled = self.scheduled.get(execution)
@@ -227,6 +255,7 @@ class Undone:
             self.done.remove(scheduled.undoes)
         elif scheduled.compensate_with is not None:
             self.late.discard(execution)
+            self.children.discard(execution)
             assert execution not in self.done
             self.done.append(execution)
             self.succeeded.add(execution)
@@ -235,8 +264,8 @@ class Undone:
 
     def _rollback(self, event: CompensationStarted) -> None:
         expected = list(reversed(self.done))
-        late = [one for one in event.executions if one in self.late & self.open]
-        if "#" in event.trigger:
+        late = [one for one in event.executions if one in (self.late | self.children) & self.open]
+        if "#" in event.trigger or event.trigger == "parent":
             assert event.executions == late + [one for one in expected if one in event.executions]
         else:
             assert event.executions == late + expected, "everything that completed, in reverse order"

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from msgspec.structs import fields
 
-from domain import codec, commands
+from domain import codec, commands, other_events
 from domain import events as e
 from domain.calls import StepError
 from domain.commands import Command
@@ -194,6 +194,33 @@ EVENTS: list[e.Event] = [
         document={"name": "order"},
         findings=[{"code": "unused-step", "severity": "warning"}],
     ),
+    other_events.WebhookRegistered(
+        **BY,
+        namespace="default",
+        name="crm",
+        url="https://crm.example/tenuto",
+        secret_id="k1",
+        topics=["workflow.state.changed"],
+        definition="order",
+        labels={"tier": "premium"},
+    ),
+    other_events.WebhookDisabled(**BY, why="it answered 410 Gone"),
+    other_events.WebhookRemoved(**BY),
+    other_events.SignalKept(
+        **BY,
+        namespace="default",
+        correlation_id="o1",
+        signal_id="s1",
+        name="paid",
+        expires_at=LATER,
+        payload={"amount": 100},
+    ),
+    other_events.SignalForwarded(at=AT, command_id="c1", signal_id="s1", instance_id="0-1"),
+    other_events.SignalDelivered(at=AT, command_id="c1", signal_id="s1", instance_id="0-1"),
+    other_events.SignalReturned(
+        at=AT, command_id="c1", signal_id="s1", instance_id="0-1", problem="it has ended"
+    ),
+    other_events.SignalExpired(at=AT, command_id="c1", signal_id="s1"),
 ]
 """One of each, with every field set."""
 

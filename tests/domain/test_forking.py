@@ -9,7 +9,7 @@ import pytest
 from domain import commands as c
 from domain import forking
 from domain.errors import ForkRefusedError, LimitExceededError, SchemaMismatchError, UnknownExecutionError
-from domain.events import DataChanged, Event, Forked, Origin, StepScheduled, StepStarted
+from domain.events import DataChanged, Event, Forked, Origin, Parent, StepScheduled, StepStarted
 from domain.owed import Invoke
 from domain.state import Attempted
 from tests.domain.given import ID, Run, at, define, names
@@ -141,7 +141,7 @@ def test_deadlines_are_put_off_too() -> None:
 
 
 def test_a_fork_is_nobodys_child() -> None:
-    parent = c.Parent(instance_id="0-p", execution="x#1")
+    parent = Parent(instance_id="0-p", execution="x#1")
     run = Run(define(ORDER)).start({}, parent=parent)
     assert run.state.parent == parent
     assert fork(run, version=99).state.parent is None

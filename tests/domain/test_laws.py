@@ -124,7 +124,14 @@ class RandomRun(Run):
 
     def work(self, number: int) -> Iterator[Move]:
         for execution, open in self.state.open.items():
-            if isinstance(open, Queued):
+            if isinstance(open, Queued) and open.work.order:
+                self.now = max(self.now, open.due_at) if number % 3 else self.now
+                yield c.FireTimer, {"key": execution}
+                yield (
+                    c.ClaimStep,
+                    {"execution": execution, "attempt": open.attempt, "token": "t", "worker": "w"},
+                )
+            elif isinstance(open, Queued):
                 self.now = max(self.now, open.due_at) if number % 3 else self.now
                 lease = {
                     "execution": execution,
@@ -190,10 +197,16 @@ class RandomRun(Run):
         if number % 5 == 0:
             for kind in (c.CancelInstance, c.UndoInstance, c.TerminateInstance):
                 yield kind, {"actor": "ann", "reason": "because"}
+        if self.state.ended or number % 5 == 0:
+            yield c.UndoInstance, {"reason": "because", "by_parent": True}
 
 
 def failure(number: int) -> StepError:
-    return StepError(type="AB"[number % 2], message="boom", retryable=number % 3 > 0)
+    left = (
+        {"standing": ["charge#1"]} if number % 5 == 0 else None
+    )  # As a child says that left effects behind.
+    retryable = number % 3 > 0 and left is None
+    return StepError(type="AB"[number % 2], message="boom", retryable=retryable, details=left)
 
 
 def hold(tree: Tree, numbers: list[int]) -> RandomRun:
@@ -213,6 +226,12 @@ def test_whatever_is_asked_the_laws_hold(tree: Tree, numbers: list[int]) -> None
 @settings(TRY, max_examples=100)
 @given(tree=definitions(first="map"), numbers=moves())
 def test_whatever_is_asked_of_a_map_the_laws_hold(tree: Tree, numbers: list[int]) -> None:
+    hold(tree, numbers)
+
+
+@settings(TRY, max_examples=100)
+@given(tree=definitions(first="workflow"), numbers=moves())
+def test_whatever_is_asked_of_a_parent_the_laws_hold(tree: Tree, numbers: list[int]) -> None:
     hold(tree, numbers)
 
 

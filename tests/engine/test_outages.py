@@ -70,6 +70,33 @@ async def test_what_nobody_can_know_is_never_called_a_success_or_a_failure(store
         await world.check(answer.instance_id)
 
 
+async def test_a_lease_whose_commit_comes_late_is_given_back_when_it_has_come() -> None:
+    """Seed 10885 (I7): it was given back before it was there, in vain, and then it stood for ever."""
+    async with World() as world:
+        await world.deploy(ONE)
+        answer = await world.start("one")
+        late: list[Batch] = []
+
+        async def lost(batch: Batch) -> None:
+            late.append(batch)
+            world.faults.down = True
+            raise CommitUnknownError
+
+        world.faults.before = lost
+        polling = world.polling("w", session="alive")
+        await world.settle()
+        polling.cancel()
+        world.faults.down, world.faults.before = False, None
+        await world.pass_time(1.5)
+        await world.faults.inner.append(late[0])
+        await world.pass_time(1.5)
+        [task] = await world.tasks("w", session="alive")
+        assert task.attempt == 2
+        await world.complete(task)
+        assert (await world.state(answer.instance_id)).outcome == "succeeded"
+        assert world.engine._workers.undelivered == {}
+
+
 async def test_while_the_store_is_away_callers_hear_so_and_afterwards_everything_goes_on() -> None:
     async with World() as world:
         await world.deploy(SAGA)

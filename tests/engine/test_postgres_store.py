@@ -380,12 +380,16 @@ async def test_every_statement_goes_through_an_index(
         **dict.fromkeys(("limit", "state_version", "upto"), 1),
         **dict.fromkeys(("horizon", "now"), NOON),
         "versions": [1],
+        "first_of": ["a"],
+        "firsts": [2],
+        "topics": ["t"],
+        "payloads": [b"{}"],
     }
     plans = {}
     with store._connections.get_connection() as connection:
         for name in (
-            *("refuse_holes", "withdraw", "load", "versions", "streams", "client_commands"),
-            *("owed_by", "claimable", "owed_of", "owed_under", "listeners", "expired_sessions"),
+            *("append", "withdraw", "load", "versions", "streams", "client_commands"),
+            *("owed_by", "claimable", "owed_of", "owed_under", "listeners", "kept", "expired_sessions"),
         ):
             wanted = parameters | ({"after": "a"} if name == "streams" else {})
             lines = connection.execute(b"EXPLAIN " + SQL[name], wanted).fetchall()

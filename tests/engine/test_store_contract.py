@@ -445,6 +445,38 @@ async def test_listeners_are_those_of_the_namespace_the_key_and_the_signal_or_an
     assert await store.listeners("default", "order-3", "paid") == []
 
 
+async def test_kept_signals_are_found_when_they_are_over_forwarded_or_heard(store: Store) -> None:
+    def kept(key: str, id: str, **fields: Any) -> OwedRow:
+        usual: dict[str, Any] = {"namespace": "default", "due_at": after_noon(60), "signal": "paid"}
+        return OwedRow(
+            instance=f"signals/default/{key}", key=id, kind="kept", correlation_key=key, **usual | fields
+        )
+
+    await owe(
+        store,
+        kept("k", "over", due_at=NOON),
+        kept("k", "waits"),
+        kept("k", "forwarded", token="a"),
+        kept("heard", "by-any"),
+        kept("heard-by-name", "paid"),
+        kept("heard-by-name", "sent", signal="sent"),
+        kept("foreign", "waits"),
+        listen("any", "heard"),
+        listen("paid", "heard-by-name", "paid", key="wait#1"),
+        listen("other", "foreign", namespace="other"),
+        invoke("working", correlation_key="k"),
+    )
+    expected = [
+        ("signals/default/heard", "by-any"),
+        ("signals/default/heard-by-name", "paid"),
+        ("signals/default/k", "forwarded"),
+        ("signals/default/k", "over"),
+    ]
+    assert names(await store.kept(NOON, 10)) == expected
+    assert names(await store.kept(NOON, 2)) == expected[:2]
+    assert names(await store.kept(NOON, 10, expected[1])) == expected[2:]
+
+
 # Sessions --------------------------------------------------------------------
 
 
@@ -521,7 +553,7 @@ APPENDS = st.tuples(
 )
 OTHERS = st.one_of(
     st.tuples(st.just("replace"), STREAMS, st.lists(ROWS, max_size=2), st.integers(0, 1)),
-    st.tuples(st.just("snapshot"), STREAMS, st.integers(0, 2)),
+    st.tuples(st.just("snapshot"), STREAMS, st.integers(0, 2), st.sampled_from([STATE_VERSION, 1])),
     st.tuples(st.just("renew"), SESSIONS, TIMES),
     st.tuples(st.just("end"), SESSIONS),
 )
@@ -548,9 +580,9 @@ async def act(store: Store, operation: tuple[Any, ...]) -> object:
             case ("replace", stream, rows, behind):
                 mine = [row for row in rows if row.instance == stream]
                 return await store.replace_owed(stream, mine, version=known[stream] - behind)
-            case ("snapshot", stream, behind):
+            case ("snapshot", stream, behind, shape):
                 version = max(known[stream] - behind, 0)
-                await store.save_snapshots([Snapshot(stream, version, 1, b"%d" % version)])
+                await store.save_snapshots([Snapshot(stream, version, shape, b"%d" % version)])
             case ("renew", session, until):
                 await store.renew([Session(id=session, worker="w", expires_at=until)])
             case ("end", session):
@@ -577,7 +609,11 @@ async def everything(store: Store, question: tuple[Any, ...]) -> list[object]:
         await store.owed_by(moment, limit, after),
         await store.claimable(["q1", "q2"], moment, limit, [after] if after else []),
         await store.owed_under(["s1"]),
+        await store.owed_under(["s1", "s2", "nobody"]),
         await store.listeners("default", "k", "paid"),
+        await store.listeners("other", "k", "refused"),
+        [(e.version, e.topic) for e in await store.read("a", after=limit, upto=2 * limit, limit=limit)],
+        await store.versions(["a", "b", "c", "d"]),
         await store.expired_sessions(moment),
     ]
 

@@ -341,7 +341,7 @@ async def test_a_lease_is_given_back_even_if_the_store_is_away_when_the_connecti
         world.faults.down = False
         await world.pass_time(1.5)
         assert [task.attempt for task in await world.tasks("w", session="alive")] == [2]
-        assert world.engine._workers.undelivered == set()
+        assert world.engine._workers.undelivered == {}
 
 
 async def test_tasks_are_not_lost_with_a_poll_whose_results_could_not_be_stored() -> None:

@@ -12,6 +12,8 @@ from psycopg import sql
 from domain.calls import StepError
 from domain.codec import encode, topic_of
 from domain.events import (
+    AlertAcknowledged,
+    AlertRaised,
     BusinessStatusChanged,
     CancelRequested,
     Compensated,
@@ -19,6 +21,10 @@ from domain.events import (
     CompensationFailed,
     CompensationGivenUp,
     CompensationStarted,
+    DeadlineEscalated,
+    DeadlineMet,
+    DeadlineMissed,
+    DeadlineSet,
     DecisionMade,
     Event,
     InstanceStarted,
@@ -320,7 +326,28 @@ def resolved() -> list[Command]:
     ]
 
 
-STORIES = (happy, declined, retried, compensated, undo_failed, stuck, approved, cancelled, undone_back)
+def late() -> list[Command]:
+    """Two deadlines: one is missed, with an alert that is acknowledged and raised again; the other is met."""
+    alert = {"alert_id": "charge#1/late", "severity": "high", "step": "charge", "action": "none"}
+    return [
+        command(
+            0,
+            started(),
+            status("pending", "running", "started"),
+            DeadlineSet(name="paid", due_at=after(10)),
+            DeadlineSet(name="shipped", due_at=after(3600)),
+            scheduled("charge#1"),
+        ),
+        command(1, claimed("charge#1")),
+        command(8, DeadlineEscalated(name="paid", percent=80)),
+        command(10, DeadlineMissed(name="paid"), AlertRaised(**alert, message="deadline was missed")),  # type: ignore[arg-type]
+        command(11, AlertAcknowledged(alert_id="charge#1/late"), actor="erin", reason="seen"),
+        command(12, AlertRaised(**alert, message="still late", retry_count=2, error=BUSY)),  # type: ignore[arg-type]
+        command(20, done("charge#1"), DeadlineMet(name="shipped"), scheduled("ship#1", queue="boats")),
+    ]
+
+
+STORIES = (happy, declined, retried, compensated, undo_failed, stuck, approved, cancelled, undone_back, late)
 
 
 def mixed(count: int, seed: int = 1, prefix: str = "i") -> list[tuple[str, Command]]:
@@ -339,11 +366,13 @@ def mixed(count: int, seed: int = 1, prefix: str = "i") -> list[tuple[str, Comma
 class Log:
     """A log table as the event store makes it, and a way to append to it."""
 
-    def __init__(self, database: str, schema: str) -> None:
+    def __init__(self, database: str, schema: str, *, make: bool = True) -> None:
         self.database = database
         self.schema = schema
         self._versions: dict[str, int] = {}
         self._table = sql.Identifier(schema, "stored_events")
+        if not make:
+            return
         with psycopg.connect(database, autocommit=True) as connection:
             connection.execute(
                 sql.SQL(

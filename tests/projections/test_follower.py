@@ -29,12 +29,16 @@ from tests.projections.histories import (
     Command,
     Log,
     after,
+    claimed,
     command,
     happy,
+    late,
     mixed,
     resolved,
+    scheduled,
     skipped,
     started,
+    status,
     stuck,
 )
 
@@ -54,6 +58,12 @@ def rows(log: Log, views: str, table: str, **where: str) -> list[dict[str, Any]]
         query = sql.SQL("{} WHERE {} = {}").format(query, sql.Identifier(column), value)
     with psycopg.connect(log.database, row_factory=dict_row) as connection:
         return connection.execute(query).fetchall()
+
+
+def rows_of(log: Log, views: str, follower: Follower, name: str, upto: int) -> list[dict[str, Any]]:
+    """Its rows once it has applied all up to that position."""
+    assert follower.advance() == upto
+    return rows(log, views, name)
 
 
 def story_of(log: Log, stream: str) -> list[tuple[int, Event]]:
@@ -219,6 +229,7 @@ def test_an_event_that_this_release_does_not_know_stops_it_after_those_before(
     name: str, log: Log, views: str, follower_of: Follow
 ) -> None:
     known = log.append([("i1", happy()[0])])
+    before = rows_of(log, views, follower_of(name), name, known)
     log.append_raw([("i1", 99, "StepTeleported", b'{"at":"2026-11-23T12:00:00Z"}')])
     log.append([("i2", happy()[0])])
     follower = follower_of(name)
@@ -228,7 +239,7 @@ def test_an_event_that_this_release_does_not_know_stops_it_after_those_before(
         assert stopped.value.details["position"] == known + 1
         assert follower.place().position == known
     assert len(rows(log, views, "positions")) == 1
-    assert len(rows(log, views, name)) == 1
+    assert rows(log, views, name) == before
 
 
 def test_a_payload_that_is_no_event_stops_it(log: Log, follower_of: Follow) -> None:
@@ -243,7 +254,7 @@ def test_a_log_that_begins_in_the_middle_of_a_command_stops_it(log: Log, followe
         follower_of("instances").advance()
 
 
-@pytest.mark.parametrize("name", ["instances", "transitions"])
+@pytest.mark.parametrize("name", ["audit", "instances", "transitions"])
 def test_an_instance_that_never_started_is_corruption(name: str, log: Log, follower_of: Follow) -> None:
     change = StatusChanged(from_status="pending", to="running", reason="started")
     log.append([("i1", command(0, change))])
@@ -251,12 +262,12 @@ def test_an_instance_that_never_started_is_corruption(name: str, log: Log, follo
         follower_of(name).advance()
 
 
-@pytest.mark.parametrize("name", PROJECTIONS)
+@pytest.mark.parametrize("name", sorted(PROJECTIONS.keys() - {"audit"}))
 def test_streams_of_definitions_are_passed_over(name: str, log: Log, views: str, follower_of: Follow) -> None:
     deployed = DefinitionDeployed(
         namespace="default", name="order", version="1", hash="abc", source="…", document={"name": "order"}
     )
-    log.append([("definition-order", command(0, deployed))])
+    log.append([("definition/default/order", command(0, deployed))])
     follow_all(follower_of(name), log)
     assert rows(log, views, name) == []
 
@@ -269,7 +280,7 @@ def test_a_nul_that_got_into_the_log_stops_nothing(
     story[-1][-1].result = {"note": "x\0", "kept": "\\u0000"}  # type: ignore[attr-defined]
     story[-1][-1].reason = "be\0cause"
     story[1][0].worker = "w\0"  # type: ignore[attr-defined]
-    log.append([("i1", events) for events in story])
+    log.append([("i1", events) for events in [*story, command(5, *late()[0][2:4]), *late()[3:]]])
     assert b"\\u0000" in encode(story[0][0])
     follow_all(follower_of(name), log)
     found = rows(log, views, name)
@@ -280,12 +291,20 @@ def test_a_nul_that_got_into_the_log_stops_nothing(
         assert found[0]["result"] == {"note": "x�", "kept": "\\u0000"}
 
 
-def test_values_longer_than_an_index_entry_stop_nothing(log: Log, views: str, follower_of: Follow) -> None:
+@pytest.mark.parametrize("name", ["instances", "transitions", "words", "definition_statistics", "queues"])
+def test_values_longer_than_an_index_entry_stop_nothing(
+    name: str, log: Log, views: str, follower_of: Follow
+) -> None:
     long = "".join(f"{number:x}" for number in range(20_000))
-    log.append([("i1", command(0, started(correlation_id=long, definition=long, labels={"long": long})))])
-    follow_all(follower_of("instances"), log)
-    (row,) = rows(log, views, "instances")
-    assert row["correlation_id"] == long
+    begin = started(correlation_id=long, definition=long, labels={"long": long}, input={"text": long})
+    change = status("pending", "running", "started")
+    queued = scheduled("charge#1", queue=long)
+    log.append([("i1", command(0, begin, change, queued)), ("i1", command(1, claimed("charge#1")))])
+    follow_all(follower_of(name), log)
+    found = rows(log, views, name)
+    assert found
+    if name == "instances":
+        assert found[0]["correlation_id"] == long
 
 
 def test_numbers_of_a_result_survive_the_batches_after_it(log: Log, views: str, follower_of: Follow) -> None:

@@ -10,10 +10,10 @@ import pytest
 from psycopg_pool import AsyncConnectionPool
 
 from domain.events import Paused
+from projections.catalogue import PROJECTIONS
 from projections.follower import Follower
+from projections.pages import MAX_PAGE, BadCursorError
 from projections.queries import (
-    MAX_PAGE,
-    BadCursorError,
     InstanceFilters,
     InstanceSummary,
     Queries,
@@ -26,7 +26,7 @@ Follow = Callable[..., Follower]
 
 @pytest.fixture
 async def queries(log: Log, views: str, follower_of: Follow) -> AsyncIterator[Queries]:
-    for name in ("instances", "step_executions", "transitions"):
+    for name in PROJECTIONS:
         follower_of(name)
     async with AsyncConnectionPool(log.database, min_size=1, max_size=2, open=False) as pool:
         yield Queries(pool, views)
@@ -36,10 +36,11 @@ async def queries(log: Log, views: str, follower_of: Follow) -> AsyncIterator[Qu
 def told(log: Log, follower_of: Follow) -> Callable[..., int]:
     """Appends commands, and follows to the end of the log."""
 
+    followers = [follower_of(name) for name in PROJECTIONS]
+
     def tell(commands: object) -> int:
         end = log.append(commands)  # type: ignore[arg-type]
-        for name in ("instances", "step_executions", "transitions"):
-            follower = follower_of(name)
+        for follower in followers:
             while follower.advance() < end:
                 pass
         return end
@@ -77,8 +78,36 @@ async def test_every_filter_finds_what_it_names(queries: Queries, told: Callable
     assert await ids(queries, created_after=after(900)) == {"e"}
     assert await ids(queries, created_before=after(900)) == {"a", "b", "c"}
     assert await ids(queries, paused=True) == set()
+    assert await ids(queries, business_status="charging") == {"b", "c"}
+    assert await ids(queries, business_status="shipping") == set()
     assert await ids(queries, parent="x") == set()
     assert await ids(queries, correlation_id="o-7\0") == set()
+
+
+async def test_text_finds_what_an_instance_was_born_with(queries: Queries, told: Callable[..., int]) -> None:
+    """Every word must be there; but for a `*` at the end of one, nothing in a search means more than itself."""
+    told(
+        [
+            ("0-abc", command(0, started(input={"customer": {"name": "Ada Lovelace"}, "amount": 1200}))),
+            (
+                "0-def",
+                command(1, started(input=["100% 'wool' \\", "Müller & Söhne"], correlation_id="order-17")),
+            ),
+        ]
+    )
+    assert await ids(queries, text="lovelace") == {"0-abc"}
+    assert await ids(queries, text="LOVE* ada") == {"0-abc"}
+    for nothing in ("lace", "love", "*lace", "l*e", "*"):
+        assert await ids(queries, text=nothing) == set(), nothing
+    assert await ids(queries, text="order-17") == {"0-def"}
+    assert await ids(queries, text="premium") == {"0-abc", "0-def"}
+    assert await ids(queries, text="müll*") == {"0-def"}
+    assert await ids(queries, text="1200") == {"0-abc"}
+    assert await ids(queries, text="0-abc") == {"0-abc"}
+    assert await ids(queries, text="100%") == {"0-def"}
+    assert await ids(queries, text="!ada") == {"0-abc"}
+    for nothing in ("%lace", "_ovelace", "'x' | 'ada'", "wool' | 'ada", "\\", "\0", "%"):
+        assert await ids(queries, text=nothing) == set(), nothing
 
 
 async def test_an_instance_in_a_list_has_the_fields_of_the_wire(
@@ -173,7 +202,12 @@ async def test_a_cursor_that_is_none_is_refused(cursor: str, queries: Queries) -
 
 async def test_instances_are_counted_by_status(queries: Queries, told: Callable[..., int]) -> None:
     told([*mixed(2 * len(STORIES)), ("p", command(0, started(definition="other")))])
-    assert await queries.count_by_status() == {"completed": 14, "failed": 4, "pending": 1}
+    assert await queries.count_by_status() == {
+        "completed": 14,
+        "failed": 4,
+        "pending": 1,
+        "running": 2,
+    }
     assert await queries.count_by_status(definition="other") == {"pending": 1}
     assert await queries.count_by_status("nowhere") == {}
 
@@ -181,7 +215,7 @@ async def test_instances_are_counted_by_status(queries: Queries, told: Callable[
 async def test_transitions_are_listed_across_instances_with_reason_and_actor(
     queries: Queries, told: Callable[..., int]
 ) -> None:
-    end = told(mixed(16))
+    end = told(mixed(18))
     everything = (await queries.list_transitions(TransitionFilters(), limit=1000)).items
     assert [entry.position for entry in everything] == sorted((e.position for e in everything), reverse=True)
     assert all(entry.reason for entry in everything)

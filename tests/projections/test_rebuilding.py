@@ -14,7 +14,7 @@ from projections.catalogue import PROJECTIONS
 from projections.follower import Follower, Site
 from projections.rebuilding import Rebuild, RebuildRunningError
 from tests.projections.conftest import Lines
-from tests.projections.histories import Log, mixed
+from tests.projections.histories import Log, late, mixed
 
 Follow = Callable[..., Follower]
 Read = Callable[[str, str], Lines]
@@ -50,7 +50,7 @@ def exists(database: str, schema: str) -> bool:
 def test_rebuilt_while_writes_go_on_it_equals_the_live_one(
     name: str, log: Log, views: str, follower_of: Follow, rebuild_of: Callable[..., Rebuild], lines: Read
 ) -> None:
-    commands = mixed(80)
+    commands = [*[("first", events) for events in late()], *mixed(80)]
     log.append(commands[:100])
     follower = follower_of(name, batch=50)
     follower.advance()

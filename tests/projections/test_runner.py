@@ -175,7 +175,10 @@ async def test_it_gets_up_again_when_its_connections_are_cut(
     runner.start()
     assert await runner.wait_for(log.append([("i0", happy()[0])]), 5)
     with psycopg.connect(database, autocommit=True) as connection:
-        query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'tenuto proj%'"
+        query = (
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name LIKE 'tenuto proj%' AND datname = current_database()"
+        )
         assert len(connection.execute(query).fetchall()) == len(PROJECTIONS)
     runner.wake()
     await until(lambda: {it.condition for it in runner.status()} == {"disconnected"})

@@ -8,40 +8,29 @@ import sys
 from collections import Counter
 
 import pytest
-from msgspec.structs import replace
 
-from engine.ports import Batch, Recorded
-from engine.store.memory import MemoryStore
 from simulation import main
-from simulation.command import told
+from simulation.command import many, told
 from simulation.faults import KINDS
+from simulation.mutants import MUTANTS
+from simulation.mutation import applied
 from simulation.shrinking import shrink
 from simulation.world import Outcome, Size, World
 
-SEEDS = 150
-
-
-class Unchecked(MemoryStore):
-    """The store without its version check: whatever comes is appended as if it were next."""
-
-    async def append(self, batch: Batch) -> list[int]:
-        versions: dict[str, int] = {}
-        events: list[Recorded] = []
-        for event in batch.events:
-            known = versions.get(event.stream, self._version(event.stream))
-            versions[event.stream] = known + 1
-            events.append(replace(event, version=known + 1))
-        return await super().append(replace(batch, events=events))
+SEEDS = range(250)
+"""The other half of the five hundred is in `test_more_worlds.py`: files run side by side."""
+UNCHECKED = next(mutant for mutant in MUTANTS if mutant.name == "no version check")
 
 
 def first_failure(seeds: range) -> Outcome | None:
-    worlds = (World(seed, memory=Unchecked).run() for seed in seeds)
-    return next((outcome for outcome in worlds if outcome.problem is not None), None)
+    with applied(UNCHECKED):
+        worlds = (World(seed).run() for seed in seeds)
+        return next((outcome for outcome in worlds if outcome.problem is not None), None)
 
 
 def test_nothing_is_broken_whatever_goes_wrong_and_everything_does() -> None:
     struck: Counter[str] = Counter()
-    for seed in range(SEEDS):
+    for seed in SEEDS:
         outcome = World(seed).run()
         assert outcome.problem is None, told(outcome)
         struck.update(outcome.struck)
@@ -55,9 +44,30 @@ def test_without_the_version_check_a_world_breaks_within_a_hundred() -> None:
 def test_a_failing_world_fails_with_less_too() -> None:
     failed = first_failure(range(100))
     assert failed is not None
-    size, smaller = shrink(failed, lambda size: World(failed.seed, size, memory=Unchecked).run())
+    with applied(UNCHECKED):
+        size, smaller = shrink(failed, lambda size: World(failed.seed, size).run())
     assert smaller.problem is not None
+    assert smaller.problem.partition(":")[0] == str(failed.problem).partition(":")[0]
     assert len(set(failed.rates) - size.without) < len(failed.rates) or size.chaos < 1
+
+
+def test_a_failing_world_is_run_again_and_told_with_less_of_it() -> None:
+    failed = first_failure(range(100))
+    assert failed is not None
+    told_lines: list[str] = []
+    with applied(UNCHECKED):
+        assert many(range(failed.seed, failed.seed + 1), jobs=1, write=told_lines.append) == 1
+    assert any(f"seed {failed.seed} fails with less too" in line for line in told_lines)
+    assert not any("NOT REPEATABLE" in line for line in told_lines)
+    assert told_lines[-1].startswith("1 violations")
+
+
+def test_a_kind_of_fault_that_never_struck_fails_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simulation.command.ALL_KINDS_FROM", 1)
+    monkeypatch.setattr("simulation.command.KINDS", {"a fault that nobody makes": (1, 1)})
+    told_lines: list[str] = []
+    assert many(range(1), jobs=1, write=told_lines.append) == 1
+    assert "NEVER STRUCK: a fault that nobody makes" in told_lines
 
 
 @pytest.mark.parametrize("seed", [3, 11, 23])

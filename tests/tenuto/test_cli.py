@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -33,8 +34,19 @@ EXPECTED = [
     "history",
     "events",
     "transitions",
+    "why",
+    "diff",
+    "watch",
     "undo-plan",
     "replay",
+    "verify",
+    "what-if",
+    "count",
+    "queues",
+    "alerts",
+    "waits",
+    "deadlines",
+    "statistics",
     "signal",
     "cancel",
     "terminate",
@@ -49,7 +61,11 @@ EXPECTED = [
     "data",
     "acknowledge",
     "demo",
+    "audit",
+    "evidence",
+    "simulate",
 ]
+AUDIT = [f"audit {name}" for name in ("log", "key", "checkpoint", "export", "verify", "roles")]
 ACTS = [
     "cancel",
     "terminate",
@@ -87,9 +103,9 @@ def test_every_command_of_the_reference_exists() -> None:
     assert sorted(EXPECTED) == COMMANDS
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize("name", [name for name in EXPECTED if name != "audit"] + AUDIT)
 def test_help_has_an_example_and_a_json_option(name: str) -> None:
-    out, _ = run(name, "--help")
+    out, _ = run(*name.split(), "--help")
     assert re.search(rf"Example: tenuto {name}\b", out)
     assert "--json" in out
 
@@ -309,6 +325,25 @@ def test_an_undo_plan_is_a_table_for_people(server: Answers) -> None:
     assert run("undo-plan", "0-1")[0] == "Nothing of 0-1 would be undone.\n"
 
 
+def test_watch_prints_a_line_for_each_event(server: Answers) -> None:
+    event = {"id": "7", "time": "12:00", "subject": "0-1", "type": "tenuto.Paused", "data": {"actor": "ann"}}
+    for options in ([], ["--json"]):
+        text = f"id: 7\ndata: {json.dumps(event)}\n\n"
+        server.script.append(web.Response(text=text, content_type="text/event-stream"))
+        out, _ = run("watch", "--topic", "Paused", "--label", "a=b", "--since", "6", "--count", "1", *options)
+        expected = json.dumps(event) if options else '7  12:00  0-1  Paused  {"actor": "ann"}'
+        assert out == expected + "\n"
+    assert server.got[0].query == [("topic", "Paused"), ("labels", "a=b")]
+    assert server.got[0].headers["Last-Event-ID"] == "6"
+
+
+def test_a_signal_that_is_kept_is_said_to_be(server: Answers) -> None:
+    server.answer({"signalId": "s1", "status": "kept", "instances": []})
+    out, _ = run("signal", "o-1", "approval", "--by-key", "--ttl", "1h")
+    assert out == "Signal approval is kept under o-1.\n"
+    assert server.got[0].query == [("ttl", "1h")]
+
+
 def test_signals_go_to_an_instance_or_to_a_key(server: Answers) -> None:
     server.answer({"status": "accepted"}).answer({"instances": ["0-1"]})
     run("signal", "0-1", "approval", "--payload", '{"decision": "approved"}', "--id", "s1")
@@ -475,6 +510,18 @@ def test_demo_runs_the_example(monkeypatch: pytest.MonkeyPatch) -> None:
     program = fake(monkeypatch, "examples.order.demo")
     run("demo", "--json")
     assert program.calls == [(True,)]
+
+
+def test_simulate_asks_the_simulator(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = fake(monkeypatch, "simulation.command")
+    run("simulate", "--seeds", "20", "--jobs", "2", "--json")
+    run("simulate", "--seed", "7", "--trace")
+    assert program.calls == [
+        (["--seeds", "20", "--first", "0", "--jobs", "2", "--json"],),
+        (["--seed", "7", "--trace"],),
+    ]
+    _, err = run("simulate", "--trace", code=1)
+    assert "--seed" in err
 
 
 def test_an_installation_without_the_server_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

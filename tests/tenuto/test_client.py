@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import socket
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -186,6 +186,34 @@ def test_an_alert_is_acknowledged_and_a_plan_is_read(client: Client, server: Ans
     assert server.got[0].path == "/v1/alerts/0-1/ship%231/failed/acknowledge"
     assert server.got[0].body == {"reason": "seen"}
     assert server.got[1].path == "/v1/instances/0-1/undo-plan"
+
+
+def test_questions_about_the_past_and_about_what_would_be(client: Client, server: Answers) -> None:
+    for _ in range(6):
+        server.answer({"causes": [], "changes": [], "equal": True})
+    client.diff("0-1", 3, datetime(2026, 1, 1, tzinfo=UTC))
+    client.diff("0-1", "2026-01-01T00:00:00Z")
+    assert client.why("0-1")["causes"] == []
+    assert client.replay("0-1", decide=True)["equal"]
+    client.verify(limit=10, cursor="0-0")
+    client.what_if({"name": "order", "steps": []}, since="30d", labels={"a": "b"}, each=True)
+    assert [(got.path, got.query) for got in server.got[:4]] == [
+        ("/v1/instances/0-1/diff", [("from", "3"), ("to", "2026-01-01T00:00:00Z")]),
+        ("/v1/instances/0-1/diff", [("from", "2026-01-01T00:00:00Z")]),
+        ("/v1/instances/0-1/why", []),
+        ("/v1/instances/0-1/replay", [("decide", "true")]),
+    ]
+    assert (server.got[4].path, server.got[4].body) == (
+        "/v1/verify",
+        {"decide": False, "limit": 10, "cursor": "0-0"},
+    )
+    assert server.got[5].path == "/v1/definitions/order/what-if"
+    assert server.got[5].body == {
+        "text": '{"name": "order", "steps": []}',
+        "since": "30d",
+        "labels": {"a": "b"},
+        "each": True,
+    }
 
 
 def test_acts_carry_their_reason(client: Client, server: Answers) -> None:

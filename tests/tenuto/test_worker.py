@@ -223,6 +223,19 @@ async def test_work_in_hand_is_kept_alive_and_progress_is_carried(server: TaskSe
     assert server.beats[1]["beats"] == [{"token": "t1"}]
 
 
+async def test_an_activity_knows_how_many_attempts_its_step_has(server: TaskServer) -> None:
+    @activity
+    async def asks(_: dict[str, Any]) -> Any:
+        return [tenuto.current().attempt, tenuto.current().max_attempts]
+
+    policy = {"maxAttempts": 7, "initialIntervalMs": 1, "backoffCoefficient": 2.0, "maxIntervalMs": 9}
+    await server.give("asks", {}, attempt=2, retryPolicy={**policy, "nonRetryableErrors": []})
+    await server.give("asks", {}, token="t2")
+    async with worker_for(server, asks):
+        await server.until(lambda: len(server.outputs) == 2)
+    assert server.outputs == {"t1": [2, 7], "t2": [1, None]}
+
+
 async def test_a_step_with_a_heartbeat_timeout_is_alive_only_by_its_own_word(server: TaskServer) -> None:
     gate, speak = asyncio.Event(), asyncio.Event()
 

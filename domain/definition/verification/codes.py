@@ -111,6 +111,13 @@ _TARGETS: Final[dict[str, Kind]] = {
         "There is no retry policy for this service type, so the default one applies.",
         "add it to `retryPolicies`, or give the step its own `retryPolicy`",
     ),
+    "unknown-child": _warning(
+        "No definition of this name is deployed yet; until it is, the step fails.",
+        "correct the name, or deploy it first",
+    ),
+    "cyclic-children": _error(
+        "A workflow starts itself as a child, or one that starts it again.", "write the repetition as a loop"
+    ),
     "unused-signal": _warning(
         "A signal is kept, but nothing ever uses it.",
         "give it `set` or `do: cancel`, or wait for it in a step",

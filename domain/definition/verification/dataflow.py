@@ -21,6 +21,7 @@ from domain.steps.scope import ScopeModel
 from domain.steps.step import StepModel
 from domain.steps.task import TaskModel
 from domain.steps.wait import WaitModel
+from domain.steps.workflow import WorkflowModel
 
 LAST_ERROR: Final = "lastError"
 
@@ -32,7 +33,7 @@ def deadline_name(deadline: str) -> str:
 def written_by(step: StepModel) -> list[str]:
     """The names in `$` that the step sets when it has ended well."""
     match step:
-        case TaskModel() | MapModel():
+        case TaskModel() | WorkflowModel() | MapModel():
             return [step.id] if step.output is None else list(step.output)
         case WaitModel(signal=str()):
             return [step.id] if step.output is None else list(step.output)

@@ -13,6 +13,7 @@ from domain.definition.verification.report import Report
 from domain.steps.compensate import CompensateModel
 from domain.steps.scope import ScopeModel
 from domain.steps.task import TaskModel
+from domain.steps.workflow import CallModel
 
 
 def check_effects(outline: Outline, graph: Graph, report: Report) -> None:
@@ -55,13 +56,13 @@ def _ends_badly(place: Place, outline: Outline) -> bool:
         return step.next is None and step.steps is None and step.to is None
     if isinstance(step, ScopeModel) or not may_fail(place):
         return False  # What fails in a parallel step or a map is a step in it.
-    if isinstance(step, TaskModel) and step.fallback is not None:
+    if isinstance(step, CallModel) and step.fallback is not None:
         return False
     handlers = list(outline.handlers_of(step))
     last = handlers[-1] if handlers else None
     if last is not None and "*" in last.errors:
         return any(handler.do == "compensate" for handler in handlers)
-    rolls_back = isinstance(step, TaskModel) and step.on_max_retries_exceeded == "compensate"
+    rolls_back = isinstance(step, CallModel) and step.on_max_retries_exceeded == "compensate"
     return outline.model.on_failure == "compensate" or rolls_back
 
 

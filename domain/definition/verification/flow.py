@@ -18,6 +18,7 @@ from domain.steps.parallel import ParallelModel
 from domain.steps.scope import ScopeModel
 from domain.steps.task import TaskModel
 from domain.steps.wait import WaitModel
+from domain.steps.workflow import WorkflowModel
 
 
 def check_waits(outline: Outline, report: Report) -> None:
@@ -113,7 +114,7 @@ def _waits(node: str, outline: Outline) -> bool:
     given no items does not, but whoever goes round with one has some."""
     place = outline.by_id.get(node.removesuffix("/join"))
     match place and place.step:
-        case TaskModel() | WaitModel():
+        case TaskModel() | WorkflowModel() | WaitModel():
             return True
         case DecisionModel() | CompensateModel():
             return False
@@ -127,7 +128,7 @@ def _hasty_blocks(scope: ParallelModel | MapModel, outline: Outline) -> int:
     busy = {
         dict(place.blocks)[scope.id]
         for place in outline.inside.get(scope.id, ())
-        if isinstance(place.step, TaskModel | WaitModel)
+        if isinstance(place.step, TaskModel | WorkflowModel | WaitModel)
     }
     return sum(1 for block, _ in scope.blocks() if block not in busy)
 

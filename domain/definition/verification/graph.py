@@ -20,6 +20,7 @@ from domain.steps.parallel import ParallelModel
 from domain.steps.scope import ScopeModel, needed
 from domain.steps.task import TaskModel
 from domain.steps.wait import WaitModel
+from domain.steps.workflow import CallModel, WorkflowModel
 
 # Step ids hold no slash.
 SUCCEEDED: Final = "/succeeded"
@@ -157,7 +158,7 @@ def _edges_of(place: Place, outline: Outline) -> Iterator[Edge]:
     if may_fail(place):
         for handler in outline.handlers_of(step):
             if handler.next is not None and _may_take(step, handler.errors):
-                yield Edge(step.id, handler.next, completes=False, fails=isinstance(step, TaskModel))
+                yield Edge(step.id, handler.next, completes=False, fails=isinstance(step, CallModel))
 
 
 def _onwards(place: Place, source: str) -> Iterator[Edge]:
@@ -178,7 +179,7 @@ def _end_of_block(place: Place, source: str) -> Edge:
 def may_fail(place: Place) -> bool:
     """Whether the step may fail for good by what it is; expressions that lack their data do not count."""
     match place.step:
-        case TaskModel() | FailModel() | ScopeModel():
+        case TaskModel() | WorkflowModel() | FailModel() | ScopeModel():
             return True
         case WaitModel(signal=str(), on_timeout=None) if place.step.for_ is not None:
             return True

@@ -17,6 +17,7 @@ from domain.steps.scope import ScopeModel
 from domain.steps.step import StepModel
 from domain.steps.task import TaskModel
 from domain.steps.wait import WaitModel
+from domain.steps.workflow import CallModel, WorkflowModel
 
 Blocks = tuple[tuple[str, str], ...]
 """(scope, block) of every block that a step stands in, outermost first. The block of a map has no name."""
@@ -40,7 +41,9 @@ class Place(NamedTuple):
     @property
     def next(self) -> str | Sequence[Transition] | None:
         match self.step:
-            case TaskModel() | DecisionModel() | ScopeModel() | WaitModel() | CompensateModel():
+            case TaskModel() | WorkflowModel() | DecisionModel() | ScopeModel() | WaitModel():
+                return self.step.next
+            case CompensateModel():
                 return self.step.next
             case _:
                 return None
@@ -65,7 +68,7 @@ class Place(NamedTuple):
     def ways(self) -> Iterator[Way]:
         """All steps that its own fields lead to."""
         yield from self.ways_on()
-        if isinstance(self.step, TaskModel) and self.step.fallback is not None:
+        if isinstance(self.step, CallModel) and self.step.fallback is not None:
             yield Way(self.step.fallback, (*self.path, "fallback"), "failed")
         if isinstance(self.step, WaitModel) and self.step.on_timeout is not None:
             yield Way(self.step.on_timeout, (*self.path, "onTimeout"), "timed-out")
@@ -96,6 +99,11 @@ class Outline:
             if isinstance(place.step, TaskModel):
                 yield place, place.step
 
+    def children(self) -> Iterator[tuple[Place, WorkflowModel]]:
+        for place in self.places:
+            if isinstance(place.step, WorkflowModel):
+                yield place, place.step
+
     def waits(self) -> Iterator[tuple[Place, WaitModel]]:
         for place in self.places:
             if isinstance(place.step, WaitModel):
@@ -112,7 +120,7 @@ class Outline:
 
     def handlers_of(self, step: StepModel) -> Iterator[ErrorHandlerModel]:
         """The error handlers that a failure of the step may come to, up to the first that takes any error."""
-        if isinstance(step, TaskModel) and step.fallback is not None:
+        if isinstance(step, CallModel) and step.fallback is not None:
             return
         for handler in self.model.error_handlers:
             if handler.steps is None or step.id in handler.steps:
@@ -131,11 +139,10 @@ def outline_of(model: DefinitionModel) -> Outline:
         by_id.setdefault(place.step.id, place)
         for scope, _ in place.blocks:
             inside.setdefault(scope, []).append(place)
-        if isinstance(place.step, TaskModel):
-            if place.step.compensate_with is not None:
-                undoes.setdefault(place.step.compensate_with, []).append(place.step.id)
-            if place.step.savepoint is not None:
-                savepoints.setdefault(place.step.savepoint, []).append(place.step.id)
+        if isinstance(place.step, TaskModel) and place.step.compensate_with is not None:
+            undoes.setdefault(place.step.compensate_with, []).append(place.step.id)
+        if isinstance(place.step, CallModel) and place.step.savepoint is not None:
+            savepoints.setdefault(place.step.savepoint, []).append(place.step.id)
     return Outline(model, places, by_id, undoes, savepoints, inside)
 
 

@@ -10,6 +10,7 @@ from domain.definition.verification.report import Report, did_you_mean, listed
 from domain.events import Outcome, Status
 from domain.steps.compensate import CompensateModel
 from domain.steps.task import TaskModel
+from domain.steps.workflow import CallModel, WorkflowModel
 
 OUTCOMES: Final[tuple[str, ...]] = get_args(Outcome)
 STATUSES: Final[tuple[str, ...]] = get_args(Status)
@@ -91,6 +92,8 @@ def _extent_of(place: Place, step: CompensateModel, outline: Outline, report: Re
         path = (*place.path, "steps", number)
         if _exists(target, path, outline, report):
             named = outline.by_id[target].step
+            if isinstance(named, WorkflowModel) and named.on_parent_close != "abandon":
+                continue
             if not (isinstance(named, TaskModel) and named.compensate_with):
                 report.add(
                     "nothing-to-undo", f"{target!r} has no `compensateWith`, so nothing of it is undone", path
@@ -122,7 +125,7 @@ def _handlers(outline: Outline, report: Report) -> None:
 def _shadowed(number: int, outline: Outline) -> str | None:
     handler = outline.model.error_handlers[number]
     named = [outline.by_id[name].step for name in handler.steps or () if name in outline.by_id]
-    if named and all(isinstance(step, TaskModel) and step.fallback is not None for step in named):
+    if named and all(isinstance(step, CallModel) and step.fallback is not None for step in named):
         return "each of its steps has a `fallback`, which comes first"
     by: set[int] = set()
     for error in handler.errors:

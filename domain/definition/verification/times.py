@@ -18,6 +18,7 @@ from domain.expressions import paths_of_value
 from domain.steps.scope import ScopeModel
 from domain.steps.task import PRIORITIES, TaskModel, compile_duration
 from domain.steps.wait import WaitModel
+from domain.steps.workflow import CallModel
 
 _COUNTED: Final = 1_000
 """Back-off intervals worked out one by one; the rest count as long as the last of them."""
@@ -32,6 +33,10 @@ def check_times(outline: Outline, report: Report) -> None:
             _policy(task.retry_policy, (*place.path, "retryPolicy"), report)
         _limits(place, task, outline, report)
         _priority(place, task, report)
+    for place, child in outline.children():
+        _policy(child.retry_policy, (*place.path, "retryPolicy"), report)
+        _attempts(place, child, _literal(child.timeout, (*place.path, "timeout"), report), outline, report)
+        _priority(place, child, report)
     for place, wait in outline.waits():
         _literal(wait.for_, (*place.path, "for"), report)
     for name, deadline in outline.model.deadlines.items():
@@ -179,11 +184,11 @@ def _limits(place: Place, task: TaskModel, outline: Outline, report: Report) -> 
         )
 
 
-def _attempts(place: Place, task: TaskModel, timeout: int | None, outline: Outline, report: Report) -> None:
+def _attempts(place: Place, task: CallModel, timeout: int | None, outline: Outline, report: Report) -> None:
     limit = outline.model.timeout
     if timeout is None or limit is None:
         return
-    policy = outline.policy_of(task)
+    policy = outline.policy_of(task) if isinstance(task, TaskModel) else task.retry_policy
     total = time_of_attempts(policy, timeout)
     if total > limit:
         report.add(
@@ -214,7 +219,7 @@ def _never_fires(field: str, ms: int | None, other: str, limit: int, path: Path,
         )
 
 
-def _priority(place: Place, task: TaskModel, report: Report) -> None:
+def _priority(place: Place, task: CallModel, report: Report) -> None:
     priority = task.priority
     if priority is None or paths_of_value(priority) or isinstance(priority, dict) or priority in PRIORITIES:
         return

@@ -14,6 +14,7 @@ from domain.steps.ending import FailModel, SucceedModel
 from domain.steps.map import MapModel
 from domain.steps.task import TaskModel
 from domain.steps.wait import WaitModel
+from domain.steps.workflow import WorkflowModel
 
 Moment = Literal["labels", "signal", "reason", "result", "step", "next", "wait-output", "map-output"]
 """When an expression is evaluated. `step`: when the step is entered; `next`: when it has ended well."""
@@ -90,6 +91,12 @@ def _values_of(place: Place) -> Iterator[tuple[Path, Any]]:
             yield ("scheduleToStart",), task.schedule_to_start
             yield ("scheduleToClose",), task.schedule_to_close
             yield ("priority",), task.priority
+        case WorkflowModel() as child:
+            yield ("input",), child.input
+            yield ("correlationId",), child.correlation_id
+            yield ("labels",), child.labels
+            yield ("timeout",), child.timeout
+            yield ("priority",), child.priority
         case WaitModel() as wait:
             yield ("for",), wait.for_
             yield ("correlationKey",), wait.correlation_key

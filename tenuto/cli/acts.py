@@ -240,5 +240,4 @@ def _act(
     if as_json:
         print_json(view)
     else:
-        shown = view.get("id", instance)  # Another one, when an ended instance was tried again.
-        say(f"{act}: {shown} is {view.get('status', 'as asked')}. See: tenuto show {shown}")
+        say(f"{act}: {instance} is {view.get('status', 'as asked')}. See: tenuto show {instance}")

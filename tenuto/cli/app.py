@@ -8,15 +8,5 @@ from tenuto.cli.command import app
 
 __all__ = ["app"]
 
-for _family in (
-    "processes",
-    "definitions",
-    "instances",
-    "overviews",
-    "insight",
-    "acts",
-    "moves",
-    "watching",
-    "audit",
-):
+for _family in ("processes", "definitions", "instances", "overviews", "insight", "acts", "watching", "audit"):
     importlib.import_module(f"tenuto.cli.{_family}")

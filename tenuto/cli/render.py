@@ -62,22 +62,7 @@ def _duration(row: Row) -> str | None:
     return f"{ms} ms" if ms < 10_000 else f"{ms / 1000:.1f} s"
 
 
-def _why_refused(row: Row) -> str | None:
-    """The obstacles of a migration by themselves: the rest of its message is in the row."""
-    problem = row.get("problem")
-    if problem is None:
-        return None
-    obstacles = problem.get("obstacles") or []
-    return "; ".join(one["message"] for one in obstacles) or problem.get("detail") or problem.get("title")
-
-
 _COLUMNS: Mapping[str, Sequence[Column]] = {
-    "results": [
-        ("id", _field("instanceId")),
-        ("result", _field("result")),
-        ("status", _field("status")),
-        ("why", _why_refused),
-    ],
     "instances": [
         ("id", _field("id")),
         ("definition", lambda row: f"{row.get('definitionName', '')} {row.get('definitionVersion', '')}"),

@@ -251,12 +251,13 @@ def _print_many(act: str, answer: dict[str, Any]) -> None:
 
 
 def _print_plan(instance: str, plan: dict[str, Any]) -> None:
-    if plan["canMigrate"]:
-        say(f"{instance} can move from version {plan['fromVersion']} to {plan['toVersion']}.")
-    else:
-        say(f"{instance} cannot move from version {plan['fromVersion']} to {plan['toVersion']}:")
-    for obstacle in plan["obstacles"]:
-        say(f"  {obstacle['code']}: {obstacle['message']}")
+    versions = f"from version {plan['fromVersion']} to {plan['toVersion']}"
+    if not plan["canMigrate"]:
+        say(f"{instance} cannot move {versions}:")
+        for obstacle in plan["obstacles"]:
+            say(f"  {obstacle['code']}: {obstacle['message']}")
+        return
+    say(f"{instance} can move {versions}.")
     for execution, step in plan["positions"].items():
         say(f"  {execution} stands at {step}")
     for execution, step in plan["undos"].items():

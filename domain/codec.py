@@ -10,13 +10,13 @@ from typing import Any
 
 import msgspec
 
-from domain import events, other_events
+from domain import events, moves, other_events
 from domain.errors import CorruptHistoryError
 from domain.events import Event
 
 TOPICS: dict[str, type[Event]] = {
     name: kind
-    for name, kind in {**vars(events), **vars(other_events)}.items()
+    for name, kind in {**vars(events), **vars(moves), **vars(other_events)}.items()
     if isinstance(kind, type) and issubclass(kind, Event) and kind is not Event
 }
 UPCASTS: dict[str, Callable[[Any], Event]] = {}

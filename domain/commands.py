@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from msgspec import UNSET, Struct, UnsetType
 
 from domain.calls import StepError
-from domain.events import Json, Origin, Parent
+from domain.events import Json, Parent
+from domain.moves import Origin
 
 if TYPE_CHECKING:
     from domain.definition.program import Program

@@ -5,7 +5,8 @@ its fields in camelCase, absent instead of null. A changed shape is a new class 
 `domain/codec.py`; the old one stays readable. The catalogue's source is `docs/reference/events.md`.
 
 The first event that a command yields is its *stimulus* and carries the envelope (`at`, `commandId`, …); the rest are
-its consequences and carry none: they happened at the same moment, for the same reason.
+its consequences and carry none: they happened at the same moment, for the same reason. What begins another history for
+an instance, or another version, stands in `domain/moves.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from msgspec import UNSET, Struct, UnsetType, field
+from msgspec import Struct, field
 
 from domain.calls import StepError
 
@@ -374,44 +375,6 @@ class DataChanged(Event):
 
 class CompensationGivenUp(Event):
     execution: str
-
-
-# Other versions, other instances ----------------------------------------------
-
-
-class Migrated(Event):
-    """It follows another version of its definition from here on.
-
-    `steps` is the mapping of step ids that was asked for. `positions` says, of every open execution and of every other
-    one whose step has another id now, at which step it stands; `undos`, where that changes, which step undoes it.
-    """
-
-    from_version: str
-    to_version: str
-    to_hash: str
-    positions: dict[str, str] = {}
-    undos: dict[str, str] = {}
-    steps: dict[str, str] = {}
-
-
-class Origin(Struct, rename="camel", frozen=True):
-    """The instance, and how many of its events, that another one was made of."""
-
-    instance_id: str
-    version: int
-
-
-class Forked(Event):
-    """All events before it are copies of `origin`'s; all after it are this instance's own.
-
-    Times that were still to come are put off by `delay_ms`, which is how long ago that point was. `input` and `data`
-    are what is different.
-    """
-
-    origin: Origin = field(name="from")
-    delay_ms: int
-    input: Json | UnsetType = UNSET
-    data: dict[str, Json] | None = None
 
 
 # The stream of one definition name -------------------------------------------

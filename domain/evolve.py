@@ -28,6 +28,7 @@ from domain.executing import (
     visited,
     work_opened,
 )
+from domain.moves import Forked, Migrated
 from domain.other_events import OF_OTHER_STREAMS
 from domain.paths import SLOW
 from domain.state import (
@@ -369,8 +370,8 @@ APPLIERS: dict[type[e.Event], Callable[[State, Any], None]] = {
     e.StepGivenUp: acted.step_given_up,
     e.StepResolved: acted.step_resolved,
     e.DataChanged: acted.data_changed,
-    e.Migrated: moved.migrated,
-    e.Forked: moved.forked,
+    Migrated: moved.migrated,
+    Forked: moved.forked,
     e.DefinitionDeployed: _nothing,
     **dict.fromkeys(OF_OTHER_STREAMS, _nothing),
 }

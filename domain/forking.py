@@ -17,9 +17,10 @@ from msgspec import UNSET
 
 from domain.definition.fields import RESERVED
 from domain.errors import ForkRefusedError, LimitExceededError, SchemaMismatchError, UnknownExecutionError
-from domain.events import Compensated, Event, Forked, StepFailed, StepGivenUp, StepResolved, StepScheduled
+from domain.events import Compensated, Event, StepFailed, StepGivenUp, StepResolved, StepScheduled
 from domain.evolve import evolve
 from domain.failure import schedule_again
+from domain.moves import Forked
 from domain.paths import UNDO
 from domain.state import Queued, Running, State
 from domain.steps.task import Task

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 
 from domain.errors import MigrationRefusedError, TenutoError
-from domain.events import Migrated
 from domain.failure import schedule_again
+from domain.moves import Migrated
 from domain.paths import scope_of
 from domain.state import Attempted, Execution, Queued, Scope, State, Waiting, step_of
 from domain.steps.map import Map
@@ -24,6 +24,7 @@ from domain.steps.parallel import Parallel
 from domain.steps.scope import ScopeStep
 from domain.steps.task import Task
 from domain.steps.wait import Wait
+from domain.steps.workflow import Workflow
 
 if TYPE_CHECKING:
     from domain.commands import MigrateInstance
@@ -116,8 +117,8 @@ def plan(
         obstacles += _of_execution(state, name, open, source, target, positions)
     obstacles += _of_blocks(state, positions, target)
     undos: dict[str, str] = {}
-    for name, step, before in _undoable(state):
-        after = _undo_step(steps.get(step, step), before, target, steps)
+    for name, step, before, child in _undoable(state):
+        after = _undo_step(steps.get(step, step), before, target, steps, child=child)
         if after != before and after is not None:
             undos[name] = after
         if before is not None and after is None:
@@ -227,27 +228,33 @@ def _of_blocks(state: State, positions: Mapping[str, str], target: Program) -> I
             yield Obstacle(code="same-place", execution=name, step=id, message=message)
 
 
-def _undoable(state: State) -> Iterator[tuple[str, str, str | None]]:
-    """(execution, step, its undo) of all that is or may yet have to be undone."""
+def _undoable(state: State) -> Iterator[tuple[str, str, str | None, bool]]:
+    """(execution, step, its undo, whether a child ran as it) of all that is or may yet have to be undone."""
     for name, open in state.open.items():
         if isinstance(open, Attempted):
-            yield name, open.work.step, open.work.compensate_with
+            yield name, open.work.step, open.work.compensate_with, open.work.order is not None
     for name, over in state.closed.items():
         if over.work is not None:
-            yield name, over.work.step, over.work.compensate_with
+            yield name, over.work.step, over.work.compensate_with, over.work.order is not None
     for name, done in state.undo.items():
-        yield name, done.step, done.undo_step
+        yield name, done.step, done.undo_step, done.order is not None
 
 
-def _undo_step(step: str, before: str | None, target: Program, steps: Mapping[str, str]) -> str | None:
-    """As mapped; else what the step has there; else the same step, if it is still there. None: none."""
+def _undo_step(
+    step: str, before: str | None, target: Program, steps: Mapping[str, str], *, child: bool
+) -> str | None:
+    """As mapped; else what the step has there; else the same step, if it is still there. None: none.
+
+    What a child has done only a workflow step can undo, and nothing else can be undone by one.
+    """
     there = target.steps.get(step)
     for id in (
         steps.get(before or ""),
         there.compensate_with if isinstance(there, Task) else None,
         before,
     ):
-        if id is not None and isinstance(target.steps.get(id), Task):
+        undo = None if id is None else target.steps.get(id)
+        if isinstance(undo, Task) and isinstance(undo, Workflow) == child:
             return id
     return None
 

@@ -13,11 +13,12 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from domain import events as e
+from domain.moves import Forked, Migrated
 from domain.state import Attempted, Deadline, Queued, Running, State, Waiting, Work
 from domain.times import MILLISECOND
 
 
-def migrated(state: State, event: e.Migrated) -> None:
+def migrated(state: State, event: Migrated) -> None:
     state.definition_version, state.definition_hash = event.to_version, event.to_hash
     for execution, step in event.positions.items():
         _stands_at(state, execution, step)
@@ -46,7 +47,7 @@ def work_of(state: State, execution: str) -> Work | None:
     return None if over is None else over.work
 
 
-def forked(state: State, event: e.Forked) -> None:
+def forked(state: State, event: Forked) -> None:
     """What it has inherited keeps the key under which services know it; its parent waits for the other one."""
     for work in _works(state):
         work.owner = work.owner or event.origin.instance_id
@@ -77,6 +78,8 @@ def _put_off(state: State, delay: timedelta) -> None:
                 )
                 if isinstance(open, Queued):
                     open.due_at += delay
+                    if (order := open.work.order) is not None:
+                        open.work.order = replace(order, timeout_at=_later(order.timeout_at, delay))
             case Waiting():
                 open.until = _later(open.until, delay)
             case _:

@@ -20,12 +20,12 @@ from domain.events import (
     DeadlineMissed,
     DeadlineSet,
     Event,
-    Forked,
     InstanceStarted,
     Paused,
     Resumed,
     StatusChanged,
 )
+from domain.moves import Forked
 from domain.paths import SLOW
 from domain.state import Execution, Queued, Running, Scope, State, Stuck, Waiting
 

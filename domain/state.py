@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from msgspec import Struct, field
 
 from domain.calls import StepError
-from domain.events import ChildOrder, Escalation, Json, Origin, Outcome, Parent, Status, Timeouts
+from domain.events import ChildOrder, Escalation, Json, Outcome, Parent, Status, Timeouts
+from domain.moves import Origin
 
 STATE_VERSION = 3
 """Of the shape below. A snapshot of another version is discarded."""

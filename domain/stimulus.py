@@ -19,6 +19,7 @@ from domain import events as e
 from domain import rollback
 from domain.errors import CorruptHistoryError
 from domain.limits import MAX_DURATION_MS
+from domain.moves import Forked, Migrated
 from domain.owed import DEADLINE, INSTANCE
 from domain.paths import SLOW
 from domain.state import Queued, Running, State
@@ -110,7 +111,7 @@ def _alert_raised(event: e.AlertRaised, state: State) -> Asked:
     return c.FireTimer, {"key": event.alert_id.removesuffix(SLOW), "alive_at": event.at}
 
 
-def _migrated(event: e.Migrated, state: State) -> Asked:
+def _migrated(event: Migrated, state: State) -> Asked:
     return c.MigrateInstance, {"target": None, "steps": event.steps, "from_version": event.from_version}
 
 
@@ -159,7 +160,7 @@ STIMULI: dict[type[e.Event], Callable[[Any, State], Asked]] = {
     e.CompensationGivenUp: _act(c.SkipStep, "execution"),
     e.StepResolved: _act(c.ResolveStep, "execution", "output"),
     e.DataChanged: _act(c.ChangeData, "data"),
-    e.Migrated: _migrated,
-    e.Forked: _act(c.ForkInstance, "origin", "input", "data"),
+    Migrated: _migrated,
+    Forked: _act(c.ForkInstance, "origin", "input", "data"),
 }
 """The events that a command can begin with, and what that command is and says."""

@@ -63,6 +63,9 @@ class Children:
         self._loop = loop
         self._registry = registry
         self._due: dict[Key, None] = {}  # (parent, execution), in order.
+        self._undone_by: dict[
+            str, set[Key]
+        ] = {}  # Who undoes a child that is not theirs: forks of its parent.
         self._wake = asyncio.Event()
         loop.hooks.owed["child"].append(lambda row: self._look_at((row.instance, row.key)))
         loop.hooks.end.append(self._look_at_parent)
@@ -99,6 +102,8 @@ class Children:
         if child.parent is not None:
             self._look_at((child.parent.instance_id, child.parent.execution))
             self._look_at((child.parent.instance_id, undo_of(child.parent.execution)))
+        for key in self._undone_by.pop(child.id, ()):
+            self._look_at(key)
 
     async def _look(self, key: Key) -> bool:
         """False when it must be tried again, because it was not the moment for it."""
@@ -117,7 +122,11 @@ class Children:
         running = parent.open.get(execution)
         if not isinstance(running, Running) or running.work.order is None:
             return
-        look = _Look(self, parent, execution, running, running.work.order, await self._state(running.token))
+        child = await self._state(running.token)
+        if execution.endswith(UNDO) and child.parent is not None and child.parent.instance_id != instance:
+            self._undone_by.setdefault(child.id, set()).add((instance, execution))
+            child = await self._state(child.id)  # What comes after this one is told.
+        look = _Look(self, parent, execution, running, running.work.order, child)
         await (look.call_back() if execution.endswith(UNDO) else look.run())
 
     async def _state(self, instance: str) -> State:

@@ -7,28 +7,21 @@ definitions (`registry.py`) and the dispatchers together. It decides nothing its
 from __future__ import annotations
 
 import asyncio
-import copy
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from msgspec import Struct
 
 from domain.calls import Connector
-from domain.codec import decode
 from domain.commands import Command, SendSignal, StartInstance
 from domain.definition.findings import Finding
 from domain.definition.parse import Deployable
-from domain.definition.program import Program
 from domain.definition.verification.children import verify_children
-from domain.errors import TenutoError, UnknownInstanceError
-from domain.events import Event
-from domain.evolve import evolve
-from domain.instance import decide
+from domain.errors import TenutoError
 from domain.state import State
 from domain.why import Facts
-from engine.cache import fold
 from engine.children import Children
 from engine.dispatcher import Dispatcher
 from engine.draft import ClientKey, Request
@@ -50,7 +43,8 @@ from engine.messages import (
     TaskResult,
 )
 from engine.onlookers import Onlooker
-from engine.ports import Clock, Recorded, Store
+from engine.ports import Clock, Store
+from engine.readings import Readings
 from engine.registry import Registry
 from engine.rows import rows_of
 from engine.sessions import Sessions
@@ -73,7 +67,7 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
     lease_seconds: float = 5.0
 
 
-class Engine:
+class Engine(Readings):
     def __init__(
         self,
         store: Store,
@@ -84,14 +78,10 @@ class Engine:
         options: EngineOptions,
     ) -> None:
         """Use `Engine.open`."""
-        self.store = store
-        self.clock = clock
+        tokens, registry = Tokens(secret), Registry(store, clock)
+        loop = Loop(store, clock, registry, tokens, lease=timedelta(seconds=options.lease_seconds))
+        super().__init__(store, clock, loop, registry)
         self.options = options
-        tokens = Tokens(secret)
-        self._registry = Registry(store, clock)
-        self._loop = Loop(
-            store, clock, self._registry, tokens, lease=timedelta(seconds=options.lease_seconds)
-        )
         self._sessions = Sessions(store, clock, options.lease_seconds)
         self._workers = Workers(self._loop, store, self._sessions, tokens, clock, self._current)
         self._witness = Witness(self._loop, self._sessions, self._workers, clock)
@@ -285,59 +275,14 @@ class Engine:
 
         return [await self.act(instance_id, signal) for instance_id in found]
 
-    async def history(
-        self, instance_id: str, *, after: int = 0, upto: int | None = None, limit: int | None = None
-    ) -> list[Recorded]:
-        """Events from the log, never stale. Raises UnknownInstanceError."""
-        events = await self.store.read(instance_id, after=after, upto=upto, limit=limit)
-        if not events and not (await self.store.versions([instance_id]))[instance_id]:
-            raise UnknownInstanceError(instance_id=instance_id)
-        return events
-
-    async def state_of(
-        self, instance_id: str, *, version: int | None = None, at: datetime | None = None
-    ) -> State:
-        """Now, after `version` events, or as it was at `at`. Raises UnknownInstanceError."""
-        if version is None and at is None:
-            return await self._current(instance_id)
-        state = State(id=instance_id)
-        for recorded in await self.history(instance_id, upto=version):
-            event = decode(recorded.topic, recorded.payload)
-            if at is not None and event.at is not None and event.at > at:
-                break
-            evolve(state, event)
-        return state
-
-    async def program_of(self, state: State) -> Program:
-        return await self.program(state.namespace, state.definition, state.definition_version)
-
-    async def program(self, namespace: str, name: str, version: str | None) -> Program:
-        """Raises UnknownDefinitionError. `version` None is the newest."""
-        return await self._registry.program(namespace, name, version)
-
-    async def preview(self, instance_id: str, make: Callable[[Envelope], Command]) -> list[Event]:
-        """What a command would lead to now: the dry run of `act`, which raises what that would."""
-        state = await self._current(instance_id)
-        env = Envelope(max(self.clock.now(), state.now or self.clock.now()), "dry-run", 0.0)
-        return decide(make(env), state, await self.program_of(state))
-
     async def fork(self, request: ForkRequest) -> Answer:
         """A new instance from a point of an old one. Raises UnknownInstanceError, ForkRefusedError and
         UnknownExecutionError."""
-        return await self._loop.submit(
-            await self._forks.asks(request, f"{self.options.shard}-{self.clock.new_id()}")
-        )
+        return await self._loop.submit(await self._forks.asks(request, self.new_instance_id()))
 
     def onlooker(self, instance_id: str) -> AbstractContextManager[Onlooker]:
         """Of what is committed here of the instance, for as long as the context lasts."""
         return self._loop.onlookers.of(instance_id)
-
-    def cached(self, instance_id: str) -> State | None:
-        """What the engine works with, if it has the instance in memory and nothing of it is being committed: a copy."""
-        entry = self._loop.decider.cache.get(instance_id)
-        if entry is None or entry.committed != entry.state.version:
-            return None
-        return copy.deepcopy(entry.state)
 
     async def wait_for_end(self, instance_id: str, seconds: float) -> bool:
         """Whether it has ended, within so many seconds. Raises UnknownInstanceError."""
@@ -387,13 +332,6 @@ class Engine:
         return await self._workers.heartbeat(session, worker, beats)
 
     # Inside ----------------------------------------------------------------------
-
-    async def _current(self, instance_id: str) -> State:
-        """As committed. Never the cached state, which may be ahead of its commit."""
-        state = fold(instance_id, (await self.store.load([instance_id]))[instance_id])
-        if not state.version or not state.definition:
-            raise UnknownInstanceError(instance_id=instance_id)
-        return state
 
     async def _knows(self, instance_id: str, signal: str) -> bool:
         """Whether the instance goes on, and its definition has to do with signals of that name."""

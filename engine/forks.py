@@ -10,8 +10,9 @@ from collections.abc import Callable
 from domain.codec import decode
 from domain.commands import ForkInstance
 from domain.errors import LimitExceededError, UnknownInstanceError
-from domain.events import Event, Origin
+from domain.events import Event
 from domain.forking import MAX_COPIED, copied, failing_execution, point_at, point_of
+from domain.moves import Origin
 from domain.state import State
 from engine.draft import ClientKey, Request
 from engine.messages import Envelope, ForkRequest

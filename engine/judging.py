@@ -16,6 +16,7 @@ from domain.codec import decode
 from domain.definition.parse import load_program
 from domain.errors import CorruptHistoryError, UnknownDefinitionError
 from domain.events import Event, InstanceStarted
+from domain.moves import Migrated
 from domain.whatif import Verdict, Wording, what_if
 from engine.documents import Documents
 from engine.store.reading import Reader, Row
@@ -52,8 +53,9 @@ class _Words:
         self._documents = documents
         self._known: dict[tuple[str, str, str], Wording] = {}
 
-    def of(self, started: InstanceStarted) -> Wording:
-        key = (started.namespace, started.definition, started.version)
+    def of(self, started: InstanceStarted, version: str | None = None) -> Wording:
+        """Of the version that it began on, or another one of the same definition."""
+        key = (started.namespace, started.definition, version or started.version)
         if key not in self._known:
             self._known[key] = Wording.of(*self._documents.find(*key))
         return self._known[key]
@@ -69,7 +71,12 @@ def _judged(stream: str, rows: Iterable[Row], words: _Words, now_is: Wording, at
             events.append(decode(topic, payload))
         started = _start(stream, events[0])
         version = started.version
-        verdict = what_if(events, words.of(started), now_is, at)
+        moved_to = {
+            event.to_version: words.of(started, event.to_version)
+            for event in events
+            if isinstance(event, Migrated)
+        }
+        verdict = what_if(events, words.of(started), now_is, at, moved_to=moved_to)
     except (CorruptHistoryError, UnknownDefinitionError) as error:
         return Judged(instance=stream, version=version, events=count, problem=str(error))
     except Exception as error:  # noqa: BLE001 - a fault of ours in one history must not hide the verdicts on the others

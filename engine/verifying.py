@@ -14,13 +14,17 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 from msgspec import Struct, field
+from msgspec.structs import replace
 
+from domain.again import decided_as
 from domain.codec import decode, encode, topic_of
+from domain.commands import MigrateInstance
 from domain.comparing import differences
 from domain.errors import TenutoError
 from domain.events import Event, InstanceStarted, Json
 from domain.evolve import evolve
 from domain.instance import advance
+from domain.moves import Forked, Migrated, Origin
 from domain.state import State
 from domain.stimulus import command_of
 from engine.documents import Documents
@@ -81,6 +85,9 @@ class _Check:
 
     def run(self, rows: Iterable[Row], *, keep_state: bool) -> Verified:
         count, folds = 0, True
+        if self._deciding is not None:
+            rows = list(rows)
+            self._deciding.learn(rows)
         for _, version, topic, payload in rows:
             count += 1
             if version != count and folds:
@@ -142,11 +149,21 @@ class _Deciding:
     """Law 2: the stimuli decided again on the pinned definition yield the whole log again."""
 
     def __init__(self, stream: str, documents: Documents) -> None:
+        self._stream = stream
         self._documents = documents
         self._state = State(id=stream)
         self._expected: list[Event] = []
         self._problems: list[Problem] = []
         self._version = 0
+        self._forks: list[tuple[int, Origin]] = []
+
+    def learn(self, rows: Iterable[Row]) -> None:
+        """Of a fork, whose copies its first events are."""
+        for _, version, topic, payload in rows:
+            if topic == Forked.__name__:
+                forked = decode(topic, payload)
+                assert isinstance(forked, Forked)
+                self._forks.append((version, forked.origin))
 
     def read(self, event: Event, payload: bytes, before: State) -> None:
         """The next event; `before` is what the log folds to without it."""
@@ -175,9 +192,14 @@ class _Deciding:
         else:
             assert isinstance(named, State)
             key = (named.namespace, named.definition, named.definition_version)
+        self._state.id = decided_as(self._stream, self._version, self._forks)
         try:
             program = self._documents.find(*key).program
-            self._expected = advance(command_of(stimulus, before), self._state, program)
+            command = command_of(stimulus, before)
+            if isinstance(stimulus, Migrated) and isinstance(command, MigrateInstance):
+                target = self._documents.find(*key[:2], stimulus.to_version).program
+                command = replace(command, target=target)
+            self._expected = advance(command, self._state, program)
         except TenutoError as refusal:
             self._say(f"{topic_of(stimulus)} is recorded, and today its command is refused: {refusal}")
 

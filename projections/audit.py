@@ -29,11 +29,13 @@ ACTS = (
     "Resumed",
     "StepRetried",
     "StepSkipped",
+    "StepGivenUp",
     "StepResolved",
     "DataChanged",
     "CompensationGivenUp",
     "CompensationStarted",
     "AlertAcknowledged",
+    "Forked",
 )
 """What people do. A rollback counts only when an operator began it."""
 KINDS: Mapping[str, Kind] = {

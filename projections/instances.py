@@ -19,6 +19,7 @@ from domain import events as e
 from domain.errors import CorruptHistoryError
 from domain.executions import CHILD, MANUAL, waiting_for
 from domain.happened import Happened
+from domain.moves import Forked, Migrated
 from domain.paths import UNDO
 from domain.status import TERMINAL
 from projections.log import Logged
@@ -181,14 +182,14 @@ def _closed(row: Row, now: Happened, event: Any) -> None:
     row.open.pop(event.execution, None)
 
 
-def _migrated(row: Row, now: Happened, event: e.Migrated) -> None:
+def _migrated(row: Row, now: Happened, event: Migrated) -> None:
     row.version = event.to_version
     for execution, step in event.positions.items():
         if execution in row.open:
             row.open[execution] = (step, row.open[execution][1])
 
 
-def _forked(row: Row, now: Happened, event: e.Forked) -> None:
+def _forked(row: Row, now: Happened, event: Forked) -> None:
     """What came before are copies: it is as old as the fork, and nobody's child."""
     row.created_at, row.parent_instance, row.parent_execution = now.at, None, None
     delay = timedelta(milliseconds=event.delay_ms)
@@ -212,8 +213,8 @@ APPLIERS: dict[type[e.Event], Callable[[Row, Happened, Any], None]] = {
     e.WaitEnded: _closed,
     e.Compensated: _closed,
     e.CompensationGivenUp: _closed,
-    e.Migrated: _migrated,
-    e.Forked: _forked,
+    Migrated: _migrated,
+    Forked: _forked,
 }
 
 _encode = msgspec.json.Encoder().encode

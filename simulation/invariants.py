@@ -21,6 +21,7 @@ from domain.definition.program import Program
 from domain.errors import CorruptHistoryError
 from domain.evolve import evolve
 from domain.kept_signals import KeptSignals
+from domain.moves import Migrated
 from domain.other_events import SignalForwarded
 from domain.paths import UNDO
 from domain.state import Queued, Running, State, Waiting
@@ -338,7 +339,7 @@ def _rollback(instance: Instance, event: e.CompensationStarted) -> None:
     instance.partial = "#" in event.trigger
 
 
-def _migrated(instance: Instance, event: e.Migrated) -> None:
+def _migrated(instance: Instance, event: Migrated) -> None:
     """What is still to succeed may have an undo now that it had not."""
     for execution, undo in event.undos.items():
         scheduled = instance.scheduled[execution]
@@ -426,7 +427,7 @@ CHECKS: dict[type[e.Event], Callable[[Instance, Any], None]] = {
     e.Compensated: _compensated,
     e.CompensationGivenUp: _given_up,
     e.CompensationStarted: _rollback,
-    e.Migrated: _migrated,
+    Migrated: _migrated,
     e.SignalReceived: _received,
     e.SignalHandled: _handled,
     e.WaitEnded: _wait_ended,

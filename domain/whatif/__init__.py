@@ -10,7 +10,7 @@ recorded run has too fires when it fired there; one of the new definition alone 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from domain.events import Event
@@ -22,12 +22,23 @@ from domain.whatif.verdict import Missing, Verdict
 __all__ = ["Missing", "Verdict", "Wording", "what_if"]
 
 
-def what_if(events: Sequence[Event], was: Wording, now_is: Wording, at: datetime) -> Verdict:
-    """`events` are a whole history, decided on `was`. `at`: no timer fires later than that.
+def what_if(
+    events: Sequence[Event],
+    was: Wording,
+    now_is: Wording,
+    at: datetime,
+    *,
+    moved_to: Mapping[str, Wording] | None = None,
+) -> Verdict:
+    """`events` are a whole history, decided on `was` and, by version, on what it `moved_to`. `at`: no timer fires
+    later than that.
 
     Raises CorruptHistoryError for a history that cannot be folded.
     """
-    record = Record(events, was.program)
+    later = moved_to or {}
+    record = Record(events, was.program, {version: wording.program for version, wording in later.items()})
     rerun = Rerun(record, now_is.program, at)
     rerun.run()
-    return verdict_of(rerun, was, now_is)
+    told = None if rerun.met is None else rerun.met.told
+    pinned = None if told is None else record.moved_to(told.version)
+    return verdict_of(rerun, was if pinned is None else later[pinned], now_is)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -10,7 +10,8 @@ from domain import events as e
 from domain.codec import topic_of
 from domain.definition.program import Program
 from domain.errors import CorruptHistoryError
-from domain.whatif.route import Placed, fact_of, thread_of
+from domain.moves import Migrated
+from domain.whatif.route import Fact, Placed, Thread, fact_of, thread_of
 
 Attempt = tuple[str, int]
 """Execution and number."""
@@ -34,10 +35,18 @@ class Answer(NamedTuple):
 
 
 class Record:
-    """`claims`: at which command an attempt was taken; `answers`: what came of it; `actions`: what was asked."""
+    """`claims`: at which command an attempt was taken; `answers`: what came of it; `actions`: what was asked.
 
-    def __init__(self, events: Sequence[e.Event], program: Program) -> None:
-        self.program = program
+    `program` is the one that it began on; `moved_to` has, by version, those that it has migrated to.
+    """
+
+    def __init__(
+        self, events: Sequence[e.Event], program: Program, moved_to: Mapping[str, Program] | None = None
+    ) -> None:
+        self._program = program
+        self._moved_to = moved_to or {}
+        self._moves: list[tuple[int, str]] = []
+        self._threads: dict[str, Thread] = {}
         self.told: list[Told] = []
         self.actions: dict[str, str] = {}
         self.inputs: dict[str, e.Json] = {}
@@ -72,9 +81,27 @@ class Record:
                 self._answered(told, event)
             case e.StatusChanged(to="completed" | "failed"):
                 self.end = event
+            case Migrated():
+                self._moves.append((version, event.to_version))
         fact = fact_of(event)
         if fact is not None:
-            self.route.append(Placed(version, thread_of(fact, self.program), fact))
+            self.route.append(Placed(version, self._thread_of(fact, version), fact))
+
+    def moved_to(self, version: int) -> str | None:
+        """The version of the definition that it had migrated to by then."""
+        return next((name for number, name in reversed(self._moves) if number <= version), None)
+
+    def program_at(self, version: int) -> Program:
+        """Which was pinned by then."""
+        moved_to = self.moved_to(version)
+        return self._program if moved_to is None else self._moved_to[moved_to]
+
+    def _thread_of(self, fact: Fact, version: int) -> Thread:
+        """An execution stays in its thread, whatever a migration calls its step."""
+        thread = thread_of(fact, self.program_at(version))
+        if fact.execution == "@instance":
+            return thread
+        return self._threads.setdefault(fact.execution, thread)
 
     def _answered(self, told: Told, event: Reported) -> None:
         """A report that did not count tells all the same what the service did, unless another one did count."""

@@ -18,6 +18,7 @@ from domain.definition.program import Program
 from domain.errors import CorruptHistoryError, TenutoError
 from domain.evolve import evolve
 from domain.instance import advance
+from domain.moves import Migrated
 from domain.owed import DEADLINE, INSTANCE, Effect, owed, touched
 from domain.results import CLOCK_GRACE
 from domain.state import Attempted, Queued, Running, State
@@ -149,6 +150,8 @@ class Rerun:
             self._ask(command, told)
 
     def _command(self, event: e.Event) -> c.Command | None:
+        if isinstance(event, Migrated):
+            return None  # It is on the new definition from the start.
         if isinstance(event, e.StepFailed):
             return self._failed(event)
         if isinstance(event, AboutAttempt) and not self._concerns(event.execution, event.attempt):
@@ -197,7 +200,7 @@ class Rerun:
         was = self.was.open.get(event.execution)
         if not isinstance(was, Attempted) or event.at is None:
             return None
-        step = self.record.program.steps[was.work.step]
+        step = self.record.program_at(self.was.version).steps[was.work.step]
         if not isinstance(step, Task):
             return None
         failures = was.work.failures + 1

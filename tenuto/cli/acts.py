@@ -19,6 +19,7 @@ from tenuto.cli.command import (
     read_value,
     say,
 )
+from tenuto.cli.moving import forked
 from tenuto.surroundings import DEFAULT_SERVER
 
 
@@ -133,7 +134,7 @@ def retry(
     server: Server = DEFAULT_SERVER,
     as_json: Json = False,
 ) -> None:
-    """Try the step that waits for you once more."""
+    """Try the step that waits for you once more; an instance that has ended goes on as a new one."""
     _act(instance, "retry", reason, actor, server, as_json=as_json, execution=execution)
 
 
@@ -239,5 +240,7 @@ def _act(
         view = client.act(instance, act, reason, **fields)
     if as_json:
         print_json(view)
+    elif view.get("id", instance) != instance:
+        say(f"{act}: {forked(instance, view)}")
     else:
         say(f"{act}: {instance} is {view.get('status', 'as asked')}. See: tenuto show {instance}")

@@ -8,5 +8,15 @@ from tenuto.cli.command import app
 
 __all__ = ["app"]
 
-for _family in ("processes", "definitions", "instances", "overviews", "insight", "acts", "watching", "audit"):
+for _family in (
+    "processes",
+    "definitions",
+    "instances",
+    "overviews",
+    "insight",
+    "acts",
+    "moving",
+    "watching",
+    "audit",
+):
     importlib.import_module(f"tenuto.cli.{_family}")

@@ -21,7 +21,6 @@ from domain.events import (
     CompensationFailed,
     CompensationStarted,
     Event,
-    Migrated,
     ResultIgnored,
     StatusChanged,
     StepCancelled,
@@ -35,6 +34,7 @@ from domain.events import (
     WaitStarted,
 )
 from domain.instance import advance, decide, evolve, owed
+from domain.moves import Migrated
 from domain.owed import touched
 from domain.paths import UNDO, index_of, scope_of, undo_of
 from domain.state import Execution, Queued, Running, Scope, State, Stuck, Waiting

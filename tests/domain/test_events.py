@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from msgspec.structs import fields
 
-from domain import codec, commands, other_events
+from domain import codec, commands, moves, other_events
 from domain import events as e
 from domain.calls import StepError
 from domain.commands import Command
@@ -168,7 +168,7 @@ EVENTS: list[e.Event] = [
     ),
     e.DataChanged(**BY, data={"shippingAddress": {"city": "Bonn"}}),
     e.CompensationGivenUp(**BY, execution="ship#1/undo"),
-    e.Migrated(
+    moves.Migrated(
         **BY,
         from_version="1",
         to_version="2",
@@ -177,9 +177,9 @@ EVENTS: list[e.Event] = [
         undos={"reserve#1": "free"},
         steps={"charge": "pay"},
     ),
-    e.Forked(
+    moves.Forked(
         **BY,
-        origin=e.Origin(instance_id="0-1", version=7),
+        origin=moves.Origin(instance_id="0-1", version=7),
         delay_ms=90_000,
         input={"orderId": "o2"},
         data={"shippingAddress": {"city": "Bonn"}},

@@ -9,7 +9,8 @@ import pytest
 from domain import commands as c
 from domain import forking
 from domain.errors import ForkRefusedError, LimitExceededError, SchemaMismatchError, UnknownExecutionError
-from domain.events import DataChanged, Event, Forked, Origin, Parent, StepScheduled, StepStarted
+from domain.events import DataChanged, Event, Parent, StepScheduled, StepStarted
+from domain.moves import Forked, Origin
 from domain.owed import Invoke
 from domain.state import Attempted
 from tests.domain.given import ID, Run, at, define, names

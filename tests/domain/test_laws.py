@@ -26,9 +26,10 @@ from domain.calls import StepError
 from domain.commands import Command
 from domain.definition.program import Program
 from domain.errors import ForkRefusedError, TenutoError
-from domain.events import Origin, StepScheduled
+from domain.events import StepScheduled
 from domain.forking import copied, point_at
 from domain.instance import advance
+from domain.moves import Origin
 from domain.paths import UNDO
 from domain.state import Attempted, Queued, Running, Stuck
 from simulation.variants import variant

@@ -8,8 +8,9 @@ import pytest
 
 from domain import commands as c
 from domain.errors import MigrationRefusedError
-from domain.events import Migrated, StepScheduled
+from domain.events import StepScheduled
 from domain.migration import plan
+from domain.moves import Migrated
 from domain.owed import Await, Invoke, Wake
 from domain.state import Attempted, Running
 from tests.domain.given import Run, at, define, error, names

@@ -8,7 +8,8 @@ import pytest
 
 from domain.commands import MigrateInstance, PauseInstance
 from domain.errors import ForkRefusedError, MigrationRefusedError, UnknownInstanceError
-from domain.events import Forked, Migrated, StepScheduled
+from domain.events import StepScheduled
+from domain.moves import Forked, Migrated
 from engine import cache
 from engine.messages import Answer, ForkRequest
 from engine.ports import Batch, CommitUnknownError, VersionConflictError

@@ -506,6 +506,34 @@ async def test_an_ended_session_counts_as_expired_until_its_leases_are_dealt_wit
     assert await store.owed_under(["s"]) == []
 
 
+# Children --------------------------------------------------------------------
+
+
+def attend(instance: str, child: str, key: str = "bill#1", **fields: Any) -> OwedRow:
+    usual: dict[str, Any] = {"action": "workflow:invoice", "attempt": 1, "token": child}
+    return OwedRow(namespace="default", instance=instance, key=key, kind="child", **usual | fields)
+
+
+async def test_a_child_that_has_something_to_do_is_left_alone_and_one_to_be_undone_is_not(
+    store: Store,
+) -> None:
+    resting, busy = attend("b", "child-1"), attend("a", "child-2")
+    undo = attend("a", "child-3", key="bill#2/undo")
+    await owe(store, resting, busy, undo, invoke("child-2"), invoke("child-3"), invoke("c"))
+    assert await store.children(10) == [undo, resting]
+    await store.append(Batch(disown=[("child-2", "ship#1")]))
+    assert await store.children(10) == [busy, undo, resting]
+
+
+async def test_children_come_page_by_page_in_the_order_of_their_keys(store: Store) -> None:
+    rows = [attend(parent, f"child-{parent}-{key}", key=key) for parent in "ab" for key in ("x#1", "y#1")]
+    await owe(store, *reversed(rows))
+    assert await store.children(0) == []
+    assert await store.children(3) == rows[:3]
+    assert await store.children(3, ("b", "x#1")) == rows[3:]
+    assert await store.children(3, ("b", "y#1")) == []
+
+
 # The shard -------------------------------------------------------------------
 
 
@@ -609,6 +637,7 @@ async def everything(store: Store, question: tuple[Any, ...]) -> list[object]:
         await store.owed_by(moment, limit, after),
         await store.claimable(["q1", "q2"], moment, limit, [after] if after else []),
         await store.owed_under(["s1"]),
+        await store.children(5),
         await store.listeners("default", "k", "paid"),
         await store.expired_sessions(moment),
     ]

@@ -521,7 +521,7 @@ async def test_a_child_that_has_something_to_do_is_left_alone_and_one_to_be_undo
     undo = attend("a", "child-3", key="bill#2/undo")
     await owe(store, resting, busy, undo, invoke("child-2"), invoke("child-3"), invoke("c"))
     assert await store.children(10) == [undo, resting]
-    await store.append(Batch(disown=[("child-2", "ship#1")]))
+    await store.append(Batch(withdraw=[("child-2", "ship#1")]))
     assert await store.children(10) == [busy, undo, resting]
 
 
@@ -553,7 +553,7 @@ async def test_time_is_told_in_utc_and_goes_on(store: Store) -> None:
 # The same operations, the same answers -----------------------------------------
 
 STREAMS = st.sampled_from(["a", "b", "c"])
-KEYS = st.sampled_from(["x#1", "y#1", "@instance"])
+KEYS = st.sampled_from(["x#1", "y#1", "x#1/undo", "@instance"])
 TIMES = st.integers(0, 4).map(after_noon)
 SESSIONS = st.sampled_from(["s1", "s2"])
 ROWS = st.builds(
@@ -561,7 +561,8 @@ ROWS = st.builds(
     namespace=st.sampled_from(["default", "other"]),
     instance=STREAMS,
     key=KEYS,
-    kind=st.sampled_from(["invoke", "await", "listen", "wake"]),
+    kind=st.sampled_from(["invoke", "await", "child", "listen", "wake"]),
+    token=st.none() | STREAMS,
     attempt=st.integers(0, 3),
     queue=st.none() | st.sampled_from(["q1", "q2"]),
     priority=st.integers(0, 2),

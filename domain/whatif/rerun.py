@@ -285,7 +285,7 @@ class Rerun:
         was = self.was.open.get(execution)
         return claimed is None and isinstance(was, Queued) and was.attempt == open.attempt
 
-    def _recorded_answer(self, execution: str, open: Queued) -> Answer | None:
+    def _recorded_answer(self, execution: str, open: Queued | Running) -> Answer | None:
         if self.record.actions.get(execution) != open.work.action:
             return None
         return self.record.answers.get((execution, open.attempt))

@@ -15,6 +15,7 @@ from domain.digest import digest
 from domain.errors import CorruptHistoryError
 from domain.executing import (
     attempted,
+    begun,
     block_begun,
     closed,
     completed,
@@ -124,22 +125,7 @@ def _step_scheduled(state: State, event: e.StepScheduled) -> None:
 
 
 def _step_started(state: State, event: e.StepStarted) -> None:
-    queued = state.open[event.execution]
-    assert isinstance(queued, Queued)
-    assert state.now is not None
-    if queued.work.order is not None:
-        queued.work.child = event.token
-    if queued.work.is_awaited_child:
-        state.active -= 1
-    state.open[event.execution] = Running(
-        work=queued.work,
-        attempt=event.attempt,
-        worker=event.worker,
-        token=event.token,
-        started_at=state.now,
-        beat_at=state.now,
-        timeouts=queued.timeouts,
-    )
+    begun(state, event)
 
 
 def _step_progressed(state: State, event: e.StepProgressed) -> None:

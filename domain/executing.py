@@ -1,10 +1,10 @@
-"""An execution's coming and going in the state: opened, closed, completed. What the appliers of `evolve.py` share."""
+"""An execution's coming and going in the state: opened, begun, closed, completed. What `evolve.py` is made of."""
 
 from __future__ import annotations
 
 from msgspec.structs import replace
 
-from domain.events import Json, StepScheduled
+from domain.events import Json, StepScheduled, StepStarted
 from domain.paths import UNDO, blocks_of, index_of, path_of, scope_of, visit_of
 from domain.state import Attempted, Closed, Execution, Queued, Running, Scope, State, Undoable, Work
 
@@ -76,6 +76,26 @@ def work_opened(state: State, event: StepScheduled) -> Work:
         scope, index = around
         work.item, work.index = scope_in(state, scope).blocks[int(index)], int(index)
     return work
+
+
+def begun(state: State, event: StepStarted) -> None:
+    """A worker holds the attempt; one that is a child is waited for from now on."""
+    queued = state.open[event.execution]
+    assert isinstance(queued, Queued)
+    assert state.now is not None
+    if queued.work.order is not None:
+        queued.work.child = event.token
+    if queued.work.is_awaited_child:
+        state.active -= 1
+    state.open[event.execution] = Running(
+        work=queued.work,
+        attempt=event.attempt,
+        worker=event.worker,
+        token=event.token,
+        started_at=state.now,
+        beat_at=state.now,
+        timeouts=queued.timeouts,
+    )
 
 
 def reopened(state: State, execution: str) -> None:

@@ -48,7 +48,8 @@ class ExecutionError(Struct, rename="camel", frozen=True, kw_only=True):
 
 
 class Attempt(Struct, rename="camel", omit_defaults=True, kw_only=True):
-    """One try. `next_retry`: when the one after it may begin; `ignored`: why a late result did not count."""
+    """One try. `next_retry`: when the one after it may begin; `ignored`: why a late result did not count;
+    `child_id`: the instance that runs as this attempt, or that an undo calls back."""
 
     attempt: int
     scheduled_at: str
@@ -56,6 +57,7 @@ class Attempt(Struct, rename="camel", omit_defaults=True, kw_only=True):
     worker: str | None = None
     started_at: str | None = None
     ended_at: str | None = None
+    child_id: str | None = None
     progress: e.Json = None
     error: ExecutionError | None = None
     timeout: e.TimeoutKind | None = None
@@ -67,7 +69,7 @@ class StepExecution(Struct, rename="camel", omit_defaults=True, kw_only=True):
     """One visit of one step, from its first scheduling to its end. Times are RFC 3339.
 
     `attempt` is the number of the latest attempt, 0 for what has none. A step that failed for good and waits
-    for an operator is `failed`, with `waiting_for` `manual_resolution`.
+    for an operator is `failed`, with `waiting_for` `manual_resolution`. `child_id` is the latest attempt's.
     """
 
     execution: str
@@ -96,6 +98,7 @@ class StepExecution(Struct, rename="camel", omit_defaults=True, kw_only=True):
     next: str | None = None
     undoes: str | None = None
     compensated_by: str | None = None
+    child_id: str | None = None
 
 
 Executions = dict[str, StepExecution]
@@ -154,6 +157,8 @@ def _started(executions: Executions, now: Happened, event: e.StepStarted) -> Non
     attempt = _attempt(found, event.attempt)
     found.status, found.worker, found.next_retry = "started", event.worker, None
     attempt.worker, attempt.started_at = event.worker, rfc3339(now.at)
+    if _is_child(executions, found):
+        found.child_id = attempt.child_id = event.token
     found.started_at = found.started_at or attempt.started_at
 
 
@@ -304,6 +309,12 @@ def _attempt(found: StepExecution, number: int) -> Attempt:
     attempt = Attempt(attempt=number, scheduled_at=found.scheduled_at)
     found.attempts.append(attempt)
     return attempt
+
+
+def _is_child(executions: Executions, found: StepExecution) -> bool:
+    """Whether a workflow runs as this execution, or is undone by it."""
+    undone = found if found.undoes is None else executions[found.undoes]
+    return undone.kind == "workflow"
 
 
 def _undone(executions: Executions, execution: str) -> None:

@@ -6,8 +6,8 @@ follows from a failure stands in `failure.py`, undoing in `rollback.py`; what a 
 
 from __future__ import annotations
 
-from collections import ChainMap, Counter
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from domain import deadlines, failure, rollback
@@ -28,11 +28,11 @@ from domain.events import (
 )
 from domain.evolve import evolve
 from domain.executing import scope_in, visits_in
-from domain.paths import UNDO, blocks_of, child_path, index_of, scope_of, undo_of
+from domain.paths import UNDO, child_path, index_of, scope_of, undo_of
+from domain.seen import reserved_names, seen_by
 from domain.state import Attempted, Running, Scope, State, Stuck, Waiting
 from domain.status import check_transition
 from domain.steps.scope import ScopeStep
-from domain.times import MILLISECOND, rfc3339
 
 if TYPE_CHECKING:
     from domain.commands import Command
@@ -111,20 +111,10 @@ class Turn:
         self._reserved = None  # `lastError`, `deadlines` and `compensation` may be others now.
 
     def view(self, execution: str = "", **local: Json) -> Mapping[str, Json]:
-        """What `$` is for the expressions of an execution: the reserved names that the definition uses, the data of
-        the items that it runs for, the innermost on top, and the instance's data."""
+        """What `$` is for the expressions of an execution (`domain/seen.py`)."""
         if self._reserved is None:
-            self._reserved = self._reserved_names()
-        if not local and not self._reserved and "[" not in execution:
-            return self.state.data
-        return ChainMap(local, self._reserved, *self._of_items(execution), self.state.data)
-
-    def _of_items(self, execution: str) -> Iterator[dict[str, Json]]:
-        for scope, index in blocks_of(execution):
-            found = self.scope(scope)
-            yield {"item": found.blocks[int(index)], "index": int(index)}
-            if index in found.data:
-                yield found.data[index]
+            self._reserved = reserved_names(self.state, self.program.uses, self.at)
+        return seen_by(self.state, execution, self._reserved, local)
 
     # Going on ------------------------------------------------------------------
 
@@ -365,37 +355,6 @@ class Turn:
             failure.fail_instance(self, error)
         else:
             self.end("failed", "failed", error.message, error=error)
-
-    def _reserved_names(self) -> dict[str, Json]:
-        state, uses = self.state, self.program.uses
-        names: dict[str, Json] = {}
-        if "instance" in uses:
-            names["instance"] = {
-                "id": state.id,
-                "correlationId": state.correlation_id,
-                "startedAt": rfc3339(state.started_at or self.at),
-            }
-        if "now" in uses:
-            names["now"] = rfc3339(self.at)
-        if "deadlines" in uses:
-            names["deadlines"] = {
-                name: {
-                    "at": rfc3339(deadline.due_at),
-                    "remainingMs": (deadline.due_at - self.at) // MILLISECOND,
-                }
-                for name, deadline in state.deadlines.items()
-            }
-        if "lastError" in uses and state.last_error is not None:
-            last = state.last_error
-            names["lastError"] = {
-                "step": last.step,
-                "message": last.message,
-                "code": last.code,
-                "timestamp": rfc3339(last.timestamp),
-            }
-        if "compensation" in uses and state.rollback is not None:
-            names["compensation"] = {"reason": state.rollback.reason, "trigger": state.rollback.trigger}
-        return names
 
 
 def _what_it_waits_for(execution: object) -> str | None:

@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 from msgspec import Struct, field
 
 from domain.definition.program import Program
-from domain.events import Json, Paused, StatusChanged
-from domain.executions import CHILD, StepExecution
+from domain.events import ChildOrder, Json, Paused, StatusChanged
+from domain.executions import StepExecution
 from domain.happened import Happened
 from domain.history import step_executions
 from domain.state import Execution, Queued, Running, Scope, State, Stuck, Waiting
@@ -216,8 +216,6 @@ class _Asked:
             return None  # Being paused is why.
         if open.due_at > self.facts.at:
             return self._retry(name, open)
-        if open.work.action.startswith(CHILD):
-            return self._child(name, open.work.action, open.scheduled_at)
         queue = self.facts.queues.get(open.work.queue, Queue())
         polled = queue.polled_at
         unheard = polled is None or self.facts.at - polled > SILENCE
@@ -285,8 +283,8 @@ class _Asked:
         )
 
     def _running(self, name: str, open: Running) -> Cause:
-        if open.work.action.startswith(CHILD):
-            return self._child(name, open.work.action, open.started_at)
+        if open.work.order is not None:
+            return self._child(name, open, open.work.order)
         lease = self.facts.leases.get(open.token, Lease())
         sign = rfc3339(lease.last_sign_at or open.beat_at)
         limits = [at for at in (open.closes_at, open.timeouts.schedule_to_close_at, open.silent_at) if at]
@@ -360,15 +358,17 @@ class _Asked:
             moves=[Move(what="send the signal", command=command), *timer],
         )
 
-    def _child(self, name: str, action: str, since: datetime) -> Cause:
+    def _child(self, name: str, open: Running, order: ChildOrder) -> Cause:
         """Children are service commands: what keeps the child is asked of the child."""
+        wanted = "" if order.do == "run" else " to end" if order.do == "terminate" else " to undo what it did"
         return Cause(
             code="child",
-            message=f"it waits for its child {action.removeprefix(CHILD)}",
-            since=rfc3339(since),
+            message=f"it waits for its child {open.token} ({order.definition}){wanted}",
+            since=rfc3339(open.started_at),
             execution=name,
-            details={"definition": action.removeprefix(CHILD)},
-            moves=[Move(what="ask why the child is not moving", command="tenuto why CHILD")],
+            step=open.work.step,
+            details={"instanceId": open.token, "definition": order.definition, "do": order.do},
+            moves=[Move(what="ask why the child is not moving", command=f"tenuto why {open.token}")],
         )
 
     def _ended_at(self, name: str) -> str | None:

@@ -146,6 +146,26 @@ class EachFields(TypedDict, total=False):
     next: Next
 
 
+class ChildFields(TypedDict, total=False):
+    """What a child takes beside its id and definition; without `version` the newest runs."""
+
+    name: str
+    version: str
+    business_status: str
+    input: Value
+    output: Mapping[str, Value]
+    correlation_id: Value
+    labels: Mapping[str, Value]
+    timeout: Value
+    priority: Value
+    retry_policy: RetryPolicy
+    savepoint: str
+    fallback: str
+    on_max_retries_exceeded: Literal["compensate", "pause", "fail"]
+    on_parent_close: Literal["cancel", "terminate", "abandon"]
+    next: Next
+
+
 class CompensateFields(TypedDict, total=False):
     """What a compensate step takes beside its id; without `to` and `steps` everything is undone.
 
@@ -220,6 +240,11 @@ def each(step_id: str, items: Value, steps: Sequence[Step], **fields: Unpack[Eac
     return _step(step_id, "map", EachFields, fields) | {"items": items, "steps": list(steps)}
 
 
+def child(step_id: str, definition: str, **fields: Unpack[ChildFields]) -> Step:
+    """Run another definition as a child and wait for its end (type `workflow`); it is its own undo."""
+    return _step(step_id, "workflow", ChildFields, fields) | {"definition": definition}
+
+
 def compensate(step_id: str, **fields: Unpack[CompensateFields]) -> Step:
     """Undo everything, named steps, or back `to` a savepoint; without `next` the instance then ends."""
     return _step(step_id, "compensate", CompensateFields, fields)
@@ -283,6 +308,7 @@ class Workflow:
     wait = _Appends(wait)
     parallel = _Appends(parallel)
     each = _Appends(each)
+    child = _Appends(child)
     compensate = _Appends(compensate)
     succeed = _Appends(succeed)
     fail = _Appends(fail)

@@ -36,6 +36,7 @@ from domain.steps.scope import ScopeModel
 from domain.steps.step import StepModel
 from domain.steps.task import TaskModel
 from domain.steps.wait import WaitModel
+from domain.steps.workflow import WorkflowModel
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "docs/reference/language.md", *sorted((ROOT / "docs/how-to").glob("*.md"))]
@@ -52,6 +53,7 @@ SECTIONS: dict[str, tuple[type[Model], ...]] = {
     "wait": (WaitModel,),
     "parallel": (ScopeModel, ParallelModel),
     "map": (ScopeModel, MapModel),
+    "workflow": (WorkflowModel,),
     "compensate": (CompensateModel,),
     "succeed": (SucceedModel,),
     "fail": (FailModel, ErrorModel),
@@ -143,6 +145,9 @@ def _spellings(default: object) -> set[str]:
         return {str(default).lower()}
     if isinstance(default, int):
         return {str(default), format_duration(default)}
+    if isinstance(default, RetryPolicy):
+        given = default.model_dump(by_alias=True, exclude_unset=True)
+        return {", ".join(f"{name}: {value}" for name, value in given.items())}
     if isinstance(default, float):
         return {f"{default:g}"}
     return {str(default) or "empty"}

@@ -98,8 +98,10 @@ class Rerun:
         for key in sorted(keys):
             self._compare_timers(key, mine.get(key), recorded.get(key))
             open = self.state.open.get(key)
-            if isinstance(open, Queued):
+            if isinstance(open, Queued) and open.work.order is None:
                 self._look_for_answer(key, open)
+            elif isinstance(open, Running) and open.work.order is not None:
+                self._look_for_child(key, open)
 
     def _compare_timers(self, key: str, mine: Effect | None, recorded: Effect | None) -> None:
         due = None if mine is None else mine.timer_at
@@ -256,6 +258,27 @@ class Rerun:
         if known.reported is not None:
             self._push(begins + known.took, attempt, claim=False)
 
+    def _look_for_child(self, execution: str, open: Running) -> None:
+        """A child began by itself. Unless it will end as recorded, its end comes out of the record, after as long."""
+        attempt = execution, open.attempt
+        if attempt in self._taken or self._ends_as_recorded(execution, open):
+            return
+        self._taken.add(attempt)
+        known = self._recorded_answer(execution, open)
+        if known is None:
+            self.unanswered.add(execution)
+        elif known.reported is not None:
+            self._push(open.started_at + known.took, attempt, claim=False)
+
+    def _ends_as_recorded(self, execution: str, open: Running) -> bool:
+        if self.record.actions.get(execution) != open.work.action:
+            return False
+        began = self.record.claims.get((execution, open.attempt))
+        if began is None or began >= self._told:
+            return began is not None
+        was = self.was.open.get(execution)
+        return isinstance(was, Running) and was.attempt == open.attempt
+
     def _comes_as_recorded(self, execution: str, open: Queued) -> bool:
         if self.record.actions.get(execution) != open.work.action:
             return False
@@ -265,7 +288,7 @@ class Rerun:
         was = self.was.open.get(execution)
         return claimed is None and isinstance(was, Queued) and was.attempt == open.attempt
 
-    def _recorded_answer(self, execution: str, open: Queued) -> Answer | None:
+    def _recorded_answer(self, execution: str, open: Queued | Running) -> Answer | None:
         if self.record.actions.get(execution) != open.work.action:
             return None
         return self.record.answers.get((execution, open.attempt))
@@ -280,7 +303,8 @@ class Rerun:
         open = self.state.open.get(execution)
         if not isinstance(open, Attempted) or open.attempt != attempt:
             return
-        at, token = self._now(due.at), f"{execution}/{attempt}"
+        at = self._now(due.at)
+        token = open.token if isinstance(open, Running) else f"{execution}/{attempt}"
         fields: dict[str, Any] = {
             "at": at,
             "command_id": "what-if",

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from domain.definition.findings import Finding
 from domain.definition.parse import load_program, read_definition
+from domain.definition.verification.children import Child, Known, verify_children
 from domain.errors import DefinitionInvalidError
 
 BROKEN = Path(__file__).with_name("broken")
@@ -77,7 +78,7 @@ EXPECTED: dict[str, list[Expected]] = {
             "error",
             "unknown-field",
             "ask",
-            "a wait step has no field `fallback`; it is a field of task",
+            "a wait step has no field `fallback`; it is a field of task and workflow",
         ),
         (5, 68, "error", "unknown-field", "ask", "`on_timeout` and `onTimeout` are the same field"),
         (
@@ -193,8 +194,8 @@ EXPECTED: dict[str, list[Expected]] = {
             "unknown-step-type",
             "pay",
             (
-                "there is no step type 'taks'; there are task, decision, parallel, map, wait, compensate, "
-                "succeed, fail"
+                "there is no step type 'taks'; there are task, decision, parallel, map, wait, workflow, "
+                "compensate, succeed, fail"
             ),
         ),
         (
@@ -204,7 +205,8 @@ EXPECTED: dict[str, list[Expected]] = {
             "unknown-step-type",
             "done",
             (
-                "there is no step type 5; there are task, decision, parallel, map, wait, compensate, succeed, fail"
+                "there is no step type 5; there are task, decision, parallel, map, wait, workflow,"
+                " compensate, succeed, fail"
             ),
         ),
         (5, 5, "error", "bad-value", None, 'item 3 of `steps` takes an object, not "done"'),
@@ -248,10 +250,19 @@ EXPECTED: dict[str, list[Expected]] = {
 }
 
 
+DEPLOYED: Known = {
+    Child("invoice", None): [],
+    Child("reminder", None): [Child("dunning", None)],
+    Child("dunning", None): [Child("invoice", None), Child("orders", None)],
+}
+"""What else is deployed, and which children it starts."""
+
+
 def findings_of(text: str) -> list[Finding]:
     """Return all findings about a text, whether or not it is refused."""
     try:
-        return read_definition(text, "broken.yaml").findings
+        deployable = read_definition(text, "broken.yaml")
+        return [*deployable.findings, *verify_children(deployable, DEPLOYED)]
     except DefinitionInvalidError as error:
         findings = error.details["findings"]
         assert isinstance(findings, list)

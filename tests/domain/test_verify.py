@@ -84,6 +84,26 @@ EXPECTED: dict[str, list[Expected]] = {
             "`$.a` is set by step 'a', which does not come before 'done' on every way",
         ),
     ],
+    "children": [
+        (3, 44, "warning", "unknown-child", "bill", "no definition 'invoise' is deployed"),
+        (4, 43, "warning", "unknown-child", "old", "no definition 'invoice' is deployed in version '9'"),
+        (
+            8,
+            57,
+            "error",
+            "cyclic-children",
+            "remind",
+            "'orders' starts 'reminder' starts 'dunning' starts 'orders': they would never end",
+        ),
+        (
+            11,
+            95,
+            "error",
+            "cyclic-children",
+            "part",
+            "'orders' starts 'orders': they would never end",
+        ),
+    ],
     "compensate": [
         (
             4,

@@ -247,6 +247,46 @@ def test_a_definition_that_would_loop_until_today_is_cut() -> None:
     assert (verdict.went, verdict.cut) == ("diverged", True)
 
 
+BILLS = """
+steps:
+  - {id: charge, type: task, action: worker:w/charge, compensateWith: refund, next: bill}
+  - {id: bill, type: workflow, definition: invoice, next: ship}
+  - {id: ship, type: task, action: worker:w/ship}
+  - {id: refund, type: task, action: worker:w/refund}
+"""
+
+
+def billed() -> Run:
+    run = Run(define(BILLS)).start().complete("charge").later("1h")
+    return run.complete("bill", {"number": 7}).later("1m").complete("ship")
+
+
+def test_a_child_ends_as_recorded() -> None:
+    assert judged(billed(), BILLS, BILLS).went == "same"
+    failed = (
+        Run(define(BILLS)).start().complete("charge").later("1h").fail_for_good("bill").complete("refund")
+    )
+    assert judged(failed, BILLS, BILLS).went == "same"
+
+
+def test_a_child_that_begins_later_takes_as_long_as_the_recorded_one() -> None:
+    turned = """
+steps:
+  - {id: charge, type: task, action: worker:w/charge, compensateWith: refund, next: ship}
+  - {id: ship, type: task, action: worker:w/ship, next: bill}
+  - {id: bill, type: workflow, definition: invoice}
+  - {id: refund, type: task, action: worker:w/refund}
+"""
+    verdict = judged(billed(), BILLS, turned, later=timedelta(hours=2))
+    assert (verdict.went, verdict.ends, verdict.missing) == ("diverged", "succeeded", [])
+
+
+def test_another_child_has_an_end_that_nobody_recorded() -> None:
+    verdict = judged(billed(), BILLS, BILLS.replace("definition: invoice", "definition: receipt"))
+    assert (verdict.went, verdict.step) == ("needsResult", "bill")
+    assert [missing.action for missing in verdict.missing] == ["workflow:receipt"]
+
+
 def test_an_error_may_be_handled_otherwise() -> None:
     run = Run(define(SAGA)).start().complete("charge")
     run.fail("ship", StepError(type="CardError", message="no", retryable=False)).serve()

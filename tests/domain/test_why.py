@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from domain import commands as c
+from domain.events import StepStarted
 from domain.happened import timed
-from domain.state import Queued, Running, State
+from domain.state import Running, State
 from domain.why import CODES, Cause, Facts, Lease, unreadable, why
 from tests.domain.given import START, Run, define
 
@@ -16,17 +18,21 @@ def causes(run: Run, state: State, facts: Facts) -> list[Cause]:
     return why(state, timed(enumerate(run.log, start=1)), run.program, facts)
 
 
-def test_a_child_is_waited_for_whether_it_has_been_claimed_or_not() -> None:
-    run = Run(define(ONE)).start()
+PARENT = "steps:\n  - {id: bill, type: workflow, definition: invoice}\n"
+
+
+def test_a_child_that_runs_is_waited_for_and_so_is_its_undo() -> None:
+    run = Run(define(PARENT)).start()
+    child = run.last(StepStarted).token
     facts = Facts(at=START, since=START)
-    for claimed in (False, True):
-        if claimed:
-            run.claim("work")
-        open = run.state.open["work#1"]
-        assert isinstance(open, Running if claimed else Queued)
-        open.work.action = "workflow:shipping"
-        (cause,) = causes(run, run.state, facts)
-        assert (cause.code, cause.details) == ("child", {"definition": "shipping"})
+    (cause,) = causes(run, run.state, facts)
+    assert (cause.code, cause.execution, cause.step) == ("child", "bill#1", "bill")
+    assert cause.details == {"instanceId": child, "definition": "invoice", "do": "run"}
+    assert [move.command for move in cause.moves] == [f"tenuto why {child}"]
+    run.ask(c.CancelInstance, reason="enough")
+    rollback, undo = sorted(causes(run, run.state, facts), key=lambda one: one.execution or "")
+    assert (rollback.code, undo.code, undo.execution) == ("compensating", "child", "bill#1/undo")
+    assert undo.message == f"it waits for its child {child} (invoice) to undo what it did"
 
 
 def test_a_running_attempt_says_when_it_times_out() -> None:

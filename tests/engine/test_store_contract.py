@@ -506,6 +506,34 @@ async def test_an_ended_session_counts_as_expired_until_its_leases_are_dealt_wit
     assert await store.owed_under(["s"]) == []
 
 
+# Children --------------------------------------------------------------------
+
+
+def attend(instance: str, child: str, key: str = "bill#1", **fields: Any) -> OwedRow:
+    usual: dict[str, Any] = {"action": "workflow:invoice", "attempt": 1, "token": child}
+    return OwedRow(namespace="default", instance=instance, key=key, kind="child", **usual | fields)
+
+
+async def test_a_child_that_has_something_to_do_is_left_alone_and_one_to_be_undone_is_not(
+    store: Store,
+) -> None:
+    resting, busy = attend("b", "child-1"), attend("a", "child-2")
+    undo = attend("a", "child-3", key="bill#2/undo")
+    await owe(store, resting, busy, undo, invoke("child-2"), invoke("child-3"), invoke("c"))
+    assert await store.children(10) == [undo, resting]
+    await store.append(Batch(withdraw=[("child-2", "ship#1")]))
+    assert await store.children(10) == [busy, undo, resting]
+
+
+async def test_children_come_page_by_page_in_the_order_of_their_keys(store: Store) -> None:
+    rows = [attend(parent, f"child-{parent}-{key}", key=key) for parent in "ab" for key in ("x#1", "y#1")]
+    await owe(store, *reversed(rows))
+    assert await store.children(0) == []
+    assert await store.children(3) == rows[:3]
+    assert await store.children(3, ("b", "x#1")) == rows[3:]
+    assert await store.children(3, ("b", "y#1")) == []
+
+
 # The shard -------------------------------------------------------------------
 
 
@@ -525,7 +553,7 @@ async def test_time_is_told_in_utc_and_goes_on(store: Store) -> None:
 # The same operations, the same answers -----------------------------------------
 
 STREAMS = st.sampled_from(["a", "b", "c"])
-KEYS = st.sampled_from(["x#1", "y#1", "@instance"])
+KEYS = st.sampled_from(["x#1", "y#1", "x#1/undo", "@instance"])
 TIMES = st.integers(0, 4).map(after_noon)
 SESSIONS = st.sampled_from(["s1", "s2"])
 ROWS = st.builds(
@@ -533,7 +561,8 @@ ROWS = st.builds(
     namespace=st.sampled_from(["default", "other"]),
     instance=STREAMS,
     key=KEYS,
-    kind=st.sampled_from(["invoke", "await", "listen", "wake"]),
+    kind=st.sampled_from(["invoke", "await", "child", "listen", "wake"]),
+    token=st.none() | STREAMS,
     attempt=st.integers(0, 3),
     queue=st.none() | st.sampled_from(["q1", "q2"]),
     priority=st.integers(0, 2),
@@ -610,6 +639,7 @@ async def everything(store: Store, question: tuple[Any, ...]) -> list[object]:
         await store.claimable(["q1", "q2"], moment, limit, [after] if after else []),
         await store.owed_under(["s1"]),
         await store.owed_under(["s1", "s2", "nobody"]),
+        await store.children(5),
         await store.listeners("default", "k", "paid"),
         await store.listeners("other", "k", "refused"),
         [(e.version, e.topic) for e in await store.read("a", after=limit, upto=2 * limit, limit=limit)],

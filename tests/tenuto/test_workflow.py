@@ -22,6 +22,7 @@ from tenuto.workflow import (
     ErrorHandler,
     RetryPolicy,
     Signal,
+    child,
     compensate,
     decision,
     each,
@@ -35,6 +36,8 @@ from tenuto.workflow import (
 )
 
 ORDER = Path(__file__).with_name("order.yaml")
+FAMILY = Path(__file__).parents[1] / "brief" / "order" / "order.yaml"
+"""The order whose invoice is a child."""
 
 
 @activity(queue="warehouse")
@@ -327,6 +330,20 @@ def test_a_stem_can_be_shared() -> None:
     assert [len(made.to_dict()["steps"]) for made in (stem, one, other)] == [1, 2, 2]
 
 
+def test_a_child_is_the_step_that_the_order_has() -> None:
+    text = FAMILY.read_text(encoding="utf-8")
+    prepare = next(one for one in YAML(typ="safe", pure=True).load(text)["steps"] if one["id"] == "prepare")
+    assert [
+        child(
+            "invoice",
+            "invoice",
+            input={"orderId": "$.input.orderId", "payment": "$.payment"},
+            output={"invoice": "$"},
+            on_parent_close="cancel",
+        )
+    ] == prepare["branches"]["papers"]
+
+
 def test_a_deadline_may_count_from_the_start() -> None:
     assert Deadline(after="start", within="1h", reach="ship").to_dict() == {
         "after": "start",
@@ -341,6 +358,7 @@ BUILDERS: dict[str, Callable[..., workflow.Step]] = {
     "parallel": parallel,
     "map": each,
     "wait": wait,
+    "workflow": child,
     "compensate": compensate,
     "succeed": succeed,
     "fail": fail,
@@ -353,6 +371,7 @@ KEYWORDS = {
     "map": workflow.EachFields,
     "task": workflow.TaskFields,
     "wait": workflow.WaitFields,
+    "workflow": workflow.ChildFields,
     "compensate": workflow.CompensateFields,
 }
 OTHERS: list[tuple[type[Model], Any]] = [

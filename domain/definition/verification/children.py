@@ -76,7 +76,8 @@ def _placed(block: Mapping[str, Any], path: Path) -> Iterator[tuple[Child, Path]
             return  # The steps of a `compensate` are ids.
         if step.get("type") == "workflow":
             yield Child(step["definition"], step.get("version")), (*place, "definition")
-        yield from _placed(step, place)
+        if step.get("type") == "map":  # The `steps` of a `compensate` step are names.
+            yield from _placed(step, place)
         for name, branch in (step.get("branches") or {}).items():
             yield from (
                 (child, (*place, "branches", name, *inner[1:]))

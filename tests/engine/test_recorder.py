@@ -66,16 +66,20 @@ class OnOurRecorder:
 
 
 class Listening(BatchRecorder):
-    """A subscription of the library listens from a thread: what is stored before that thread has begun wakes nobody. On a
-    busy machine that is later than its case assumes, so here a subscription is there once it listens."""
+    """A subscription of the library listens from a thread: what is stored before it has begun wakes nobody, and on a busy
+    machine that is later than the library's case assumes. So here a subscription is there once it listens."""
 
     def subscribe(
         self, gt: int | None = None, topics: Sequence[str] = ()
     ) -> Subscription[ApplicationRecorder]:
-        found = super().subscribe(gt, topics)
-        listens = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'"
+        listens = """
+            SELECT 1 FROM pg_stat_activity
+            WHERE datname = current_database() AND query LIKE 'LISTEN%%' AND query_start > %s
+        """
         with self.datastore.get_connection() as connection:
-            while connection.execute(listens).fetchone() is None:
+            (began,) = connection.execute("SELECT clock_timestamp()").fetchone().values()  # type: ignore[union-attr]
+            found = super().subscribe(gt, topics)
+            while connection.execute(listens, (began,)).fetchone() is None:
                 pass
         return found
 

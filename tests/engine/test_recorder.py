@@ -66,8 +66,8 @@ class OnOurRecorder:
 
 
 class Listening(BatchRecorder):
-    """A subscription of the library listens from a thread: what is stored before it has begun wakes nobody, and on a busy
-    machine that is later than the library's case assumes. So here a subscription is there once it listens."""
+    """A subscription of the library listens from a thread: what is stored before it has begun wakes nobody, and on a
+    busy machine that is later than the library's case assumes. So here a subscription is there once it listens."""
 
     def subscribe(
         self, gt: int | None = None, topics: Sequence[str] = ()

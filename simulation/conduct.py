@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 from domain import events as e
 from domain.definition.program import Program
 from domain.paths import SLOW, UNDO, index_of, path_of, scope_of
-from domain.state import Queued, Running, Scope, Stuck, Waiting
+from domain.state import Queued, Running, Scope, Stuck, Waiting, step_of
 from domain.steps.compensate import Compensate
 from domain.steps.map import Map
 from domain.steps.scope import ScopeStep
 from domain.steps.task import Task
 
 if TYPE_CHECKING:
-    from simulation.invariants import Instance
+    from simulation.instance import Instance
 
 MOST_LOSSES = 5
 """Leases that an execution may lose: the last one fails it (semantics, *Executions, attempts, keys*)."""
@@ -203,7 +203,7 @@ class Conduct:
     def _cancelled(self, event: e.StepCancelled) -> None:
         scope = scope_of(event.execution)
         if scope and (event.reason or "").endswith(ENOUGH):
-            block = self._block_of(event.execution, path_of(event.execution).rpartition(".")[2])
+            block = self._block_of(event.execution, step_of(self._instance.state.open[event.execution]))
             self._enough.setdefault(scope, set()).add(block)
 
     def _closed(self, event: e.ScopeClosed) -> None:

@@ -24,7 +24,8 @@ from engine.ports import Loaded
 from engine.store.memory import MemoryStore
 from simulation.clients import Asked, Read
 from simulation.follower import Follower
-from simulation.invariants import Instance, Watch
+from simulation.instance import Instance
+from simulation.invariants import Watch
 from simulation.remote_worker import Report
 from simulation.services import Services
 from simulation.virtual_time import ViolationError

@@ -15,7 +15,8 @@ from domain.instance import decide
 from domain.state import State
 from engine.messages import Envelope
 from simulation.clients import Asked
-from simulation.invariants import Instance, Programs, Watch
+from simulation.instance import Instance
+from simulation.invariants import Programs, Watch
 from simulation.virtual_time import ViolationError
 
 

@@ -21,7 +21,7 @@ from domain.steps.scope import ScopeStep
 from domain.steps.task import Task
 
 if TYPE_CHECKING:
-    from simulation.invariants import Instance
+    from simulation.instance import Instance
 
 MOST_LOSSES = 5
 """Leases that an execution may lose: the last one fails it (semantics, *Executions, attempts, keys*)."""

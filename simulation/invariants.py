@@ -24,20 +24,16 @@ from domain.kept_signals import KeptSignals
 from domain.moves import Migrated
 from domain.other_events import SignalForwarded
 from domain.paths import UNDO
-from domain.state import Queued, Running, State, Waiting
+from domain.state import Queued, Running, Waiting
 from engine.ports import OwedRow, Recorded
 from engine.rows import rows_of
 from engine.store.memory import MemoryStore
 from simulation.conduct import Conduct
+from simulation.instance import CALM, LOST, Instance
 from simulation.virtual_time import ViolationError
 
 GRACE = timedelta(milliseconds=1)
 """A claim may come so much before an attempt is due (domain/results.py)."""
-CALM = timedelta(seconds=15)
-"""So long after the last fault, what it left behind has been found: from then on timers are punctual."""
-LOST = timedelta(seconds=12)
-"""So long after it, the leases of those who died have been found: from then on, what a worker has in hand it keeps."""
-PUNCTUAL = timedelta(seconds=2)
 FOLLOWS = {
     "pending": ("running", "failed"),
     "running": ("waiting", "completed", "failed", "compensating"),
@@ -45,38 +41,6 @@ FOLLOWS = {
     "compensating": ("completed", "failed"),
 }
 """Which status may follow which, once more (S104 to S109)."""
-
-
-class Instance:
-    """One instance as the log tells it."""
-
-    def __init__(self, id: str, handed: Counter[tuple[str, int]]) -> None:
-        self.handed = handed  # What has reached a worker, by key and attempt.
-        self.state = State(id=id)
-        self.events: list[e.Event] = []
-        self.at: datetime | None = None
-        self.started: dict[tuple[str, int], str] = {}  # Who was handed an attempt, by token.
-        self.results: dict[tuple[str, int], str] = {}  # What was reported of it, if it counted.
-        self.scheduled: dict[str, e.StepScheduled] = {}  # The first attempt of each execution.
-        self.succeeded: dict[str, None] = {}  # Executions whose success is on record, late or not.
-        self.undone: dict[str, str] = {}  # Executions whose undo is on record, and what says so.
-        self.signals: dict[str, str] = {}  # Received → consumed by which event, "" so far.
-        self.terminal = 0
-        self.expected: list[str] = []  # What a rollback will undo next, in order.
-        self.partial = False  # Whether the last rollback was a step of the definition.
-        self.ignored: set[tuple[str, int]] = set()  # Attempts whose result is on record as ignored.
-        self.conduct: Conduct | None = None
-        self.calm_from: datetime | None = None  # Once nothing goes wrong any more.
-
-    def fail(self, invariant: str, problem: str) -> None:
-        raise ViolationError(f"{invariant}: {self.state.id} at version {self.state.version}: {problem}")
-
-    def in_time(self, due_at: datetime | None, what: str) -> None:
-        """A timer that fires late, though nothing has gone wrong for a while, was forgotten."""
-        if self.calm_from is not None and due_at is not None:
-            last = max(due_at, self.calm_from) + PUNCTUAL
-            if _at(self) > last:
-                self.fail("I8", f"{what} was due at {due_at} and came at {_at(self)}")
 
 
 Programs = Mapping[str, Mapping[str, Program]]
@@ -212,7 +176,7 @@ def _step_started(instance: Instance, event: e.StepStarted) -> None:
     open = instance.state.open.get(event.execution)
     if not isinstance(open, Queued) or open.attempt != event.attempt:
         instance.fail("I6", f"{event.execution} attempt {event.attempt} was handed out and was not queued")
-    elif open.due_at > _at(instance) + GRACE:
+    elif open.due_at > instance.now + GRACE:
         instance.fail("I8", f"{event.execution} was handed out before it was due")
     if instance.state.paused and not instance.state.ended:
         instance.fail("I6", f"{event.execution} was handed out while the instance was paused")
@@ -359,7 +323,7 @@ def _wait_ended(instance: Instance, event: e.WaitEnded) -> None:
     open = instance.state.open.get(event.execution)
     if not isinstance(open, Waiting):
         instance.fail("I8", f"{event.execution} ended and did not wait")
-    elif event.by == "timer" and (open.until is None or open.until > _at(instance)):
+    elif event.by == "timer" and (open.until is None or open.until > instance.now):
         instance.fail("I8", f"the time of {event.execution} was over before {open.until}")
     elif event.by == "timer":
         instance.in_time(open.until, f"the end of {event.execution}")
@@ -379,13 +343,13 @@ def _consumed(instance: Instance, signal_id: str, by: str) -> None:
 
 def _escalated(instance: Instance, event: e.DeadlineEscalated) -> None:
     deadline = instance.state.deadlines[event.name]
-    if not any(one.percent == event.percent and one.at <= _at(instance) for one in deadline.escalations):
+    if not any(one.percent == event.percent and one.at <= instance.now for one in deadline.escalations):
         instance.fail("I8", f"deadline {event.name} escalated to {event.percent} % too early or twice")
 
 
 def _missed(instance: Instance, event: e.DeadlineMissed) -> None:
     deadline = instance.state.deadlines[event.name]
-    if deadline.over or deadline.due_at > _at(instance):
+    if deadline.over or deadline.due_at > instance.now:
         instance.fail("I8", f"deadline {event.name} was missed too early or twice")
     instance.in_time(deadline.due_at, f"deadline {event.name}")
 
@@ -401,17 +365,12 @@ def _status(instance: Instance, event: e.StatusChanged) -> None:
         instance.fail("I2", f"it is {stored}, not {event.from_status}")
     if stored == "pending" and event.to == "running":
         start_at = instance.state.start_at
-        if start_at is not None and start_at > _at(instance):
+        if start_at is not None and start_at > instance.now:
             instance.fail("I8", "it began before its time")
         instance.in_time(start_at, "its start")
     instance.terminal += event.to not in FOLLOWS
     if instance.terminal > 1:
         instance.fail("I2", "it ends twice")
-
-
-def _at(instance: Instance) -> datetime:
-    assert instance.at is not None
-    return instance.at
 
 
 CHECKS: dict[type[e.Event], Callable[[Instance, Any], None]] = {

@@ -18,9 +18,15 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 from psycopg import sql
 
 from engine.embedded_postgres import EmbeddedPostgres
+
+# Chosen by mutmut, which runs a test many times in one process, slowly (pyproject.toml).
+settings.register_profile(
+    "mutmut", deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+)
 
 SETTINGS = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "on", "max_connections": "100"}
 

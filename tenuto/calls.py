@@ -304,42 +304,6 @@ def change_data(instance_id: str, reason: str, data: Mapping[str, Any]) -> Call[
     return act(instance_id, "data", reason, data=data)
 
 
-def migrate(
-    instance_id: str,
-    reason: str,
-    version: str | None = None,
-    *,
-    steps: Mapping[str, str] | None = None,
-    dry_run: bool = False,
-) -> Call[Any]:
-    """Move the instance to another version of its definition, by default the newest; `steps` maps ids to new ones.
-
-    With `dry_run` the answer says whether it can move, and what stands in the way.
-    """
-    mapping = None if steps is None else {"steps": steps}
-    call: Call[Any] = act(instance_id, "migrate", reason, toVersion=version, mapping=mapping)
-    return replace(call, query=_query({"dryRun": dry_run or None}), repeatable=True)
-
-
-def fork(
-    instance_id: str,
-    reason: str,
-    *,
-    version: int | None = None,
-    execution: str | None = None,
-    input: Any = None,
-    data: Mapping[str, Any] | None = None,
-    idempotency_key: str | None = None,
-) -> Call[InstanceView]:
-    """A new instance that goes on from a point of this one: at or before event `version`, or right after `execution`
-    was first scheduled; by default, where a step failed. `input` and `data` are what is different.
-    """
-    body = {"fromVersion": version, "fromExecution": execution, "input": input, "data": data}
-    call = act(instance_id, "fork", reason, **body)
-    headers = {**call.headers, "Idempotency-Key": idempotency_key or secrets.token_hex(16)}
-    return replace(call, headers=headers, repeatable=True)
-
-
 def acknowledge(instance_id: str, alert_id: str, reason: str) -> Call[InstanceView]:
     """Say that somebody looks after an alert; `alert_id` is that of its AlertRaised, such as `ship#1/failed`."""
     path = f"/v1/alerts/{part(instance_id)}/{quote(alert_id)}/acknowledge"

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, Unpack
 
 import httpx
 
-from tenuto import calls, insight, many, overviews
-from tenuto.errors import ServerUnreachableError
-from tenuto.exchange import Answer, Call, Pause, Script, exchange
+from tenuto import calls, insight, many, moving, over_httpx, overviews
+from tenuto.exchange import Call, Pause, Script, exchange
 from tenuto.feed import Choice, Following, follow, follow_async
 from tenuto.surroundings import chosen_actor, chosen_server
 from tenuto.wire import Page
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 
 class Blocking(Generic[P, T]):
@@ -156,7 +153,7 @@ class Client:
         self._timeout = timeout
         self._retries = retries
         self._pause = pause
-        self._http = httpx.Client(base_url=self.base_url, headers=_headers(chosen_actor(actor)))
+        self._http = httpx.Client(base_url=self.base_url, headers=over_httpx.headers(chosen_actor(actor)))
 
     deploy = Blocking(calls.deploy)
     definitions = Blocking(calls.definitions)
@@ -204,10 +201,10 @@ class Client:
     fail = Blocking(calls.fail)
     give_up = Blocking(calls.give_up)
     change_data = Blocking(calls.change_data)
-    migrate = Blocking(calls.migrate)
+    migrate = Blocking(moving.migrate)
     migrate_many = Blocking(many.migrate)
     batch = Blocking(many.batch)
-    fork = Blocking(calls.fork)
+    fork = Blocking(moving.fork)
     acknowledge = Blocking(calls.acknowledge)
     health = Blocking(calls.health)
 
@@ -232,11 +229,11 @@ class Client:
                     step = script.send(None)
                     continue
                 try:
-                    response = self._http.request(**_request(step, self._timeout))
+                    response = self._http.request(**over_httpx.request(step, self._timeout))
                 except httpx.TransportError as error:
-                    step = script.throw(_unreachable(error, self.base_url))
+                    step = script.throw(over_httpx.unreachable(error, self.base_url))
                 else:
-                    step = script.send(_answer(response))
+                    step = script.send(over_httpx.answer(response))
         except StopIteration as end:
             value: T = end.value
             return value
@@ -267,7 +264,9 @@ class AsyncClient:
         self._timeout = timeout
         self._retries = retries
         self._pause = pause
-        self._http = httpx.AsyncClient(base_url=self.base_url, headers=_headers(chosen_actor(actor)))
+        self._http = httpx.AsyncClient(
+            base_url=self.base_url, headers=over_httpx.headers(chosen_actor(actor))
+        )
 
     deploy = Awaited(calls.deploy)
     definitions = Awaited(calls.definitions)
@@ -315,10 +314,10 @@ class AsyncClient:
     fail = Awaited(calls.fail)
     give_up = Awaited(calls.give_up)
     change_data = Awaited(calls.change_data)
-    migrate = Awaited(calls.migrate)
+    migrate = Awaited(moving.migrate)
     migrate_many = Awaited(many.migrate)
     batch = Awaited(many.batch)
-    fork = Awaited(calls.fork)
+    fork = Awaited(moving.fork)
     acknowledge = Awaited(calls.acknowledge)
     health = Awaited(calls.health)
 
@@ -347,11 +346,11 @@ class AsyncClient:
                     step = script.send(None)
                     continue
                 try:
-                    response = await self._http.request(**_request(step, self._timeout))
+                    response = await self._http.request(**over_httpx.request(step, self._timeout))
                 except httpx.TransportError as error:
-                    step = script.throw(_unreachable(error, self.base_url))
+                    step = script.throw(over_httpx.unreachable(error, self.base_url))
                 else:
-                    step = script.send(_answer(response))
+                    step = script.send(over_httpx.answer(response))
         except StopIteration as end:
             value: T = end.value
             return value
@@ -364,39 +363,3 @@ class AsyncClient:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
-
-
-def _headers(actor: str | None) -> dict[str, str]:
-    return {"Accept": "application/json"} | ({} if actor is None else {"Tenuto-Actor": actor})
-
-
-def _request(call: Call[Any], timeout: float) -> dict[str, Any]:
-    return {
-        "method": call.method,
-        "url": call.path,
-        "params": list(call.query),
-        "content": call.body,
-        "headers": dict(call.headers),
-        "timeout": httpx.Timeout(timeout, read=timeout + call.held_s),
-    }
-
-
-def _answer(response: httpx.Response) -> Answer:
-    try:
-        body = response.json() if response.content else None
-    except ValueError:
-        body = (
-            {"title": response.reason_phrase, "detail": response.text[:500]}
-            if response.is_error
-            else response.text
-        )
-    position = response.headers.get("Tenuto-Position", "")
-    if isinstance(body, dict) and position.isdecimal():
-        body["position"] = int(position)  # of a start: only its header says so
-    wait = response.headers.get("Retry-After", "")
-    return Answer(response.status_code, body, float(wait) if wait.isdigit() else 0.0)
-
-
-def _unreachable(error: httpx.TransportError, url: str) -> ServerUnreachableError:
-    cause = str(error) or type(error).__name__
-    return ServerUnreachableError(url, cause, maybe_done=not isinstance(error, _NOT_SENT))

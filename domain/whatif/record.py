@@ -49,7 +49,7 @@ class Record:
         self._threads: dict[str, Thread] = {}
         self.told: list[Told] = []
         self.actions: dict[str, str] = {}
-        self.inputs: dict[str, e.Json] = {}
+        self.inputs: dict[str, list[e.Json]] = {}  # One, or one for each rollback that undoes it.
         self.claims: dict[Attempt, int] = {}
         self.answers: dict[Attempt, Answer] = {}
         self.route: list[Placed] = []
@@ -72,8 +72,8 @@ class Record:
         match event:
             case e.StepScheduled():
                 self.actions[event.execution] = event.action
-                if event.input is not None:
-                    self.inputs.setdefault(event.execution, event.input)
+                if event.attempt == 1:
+                    self.inputs.setdefault(event.execution, []).append(event.input)
             case e.StepStarted():
                 self.claims[event.execution, event.attempt] = len(self.told) - 1
                 self.answers[event.execution, event.attempt] = Answer(None, timedelta())

@@ -8,6 +8,7 @@ new run cannot be told, because it was never recorded, stays open: `missing`.
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -76,6 +77,7 @@ class Rerun:
         self._numbers = 0
         self._taken: set[Attempt] = set()
         self._tokens: dict[Attempt, str] = {}
+        self._begun: Counter[str] = Counter()
         self._fired: set[tuple[str, datetime]] = set()
         self._touched: set[str] | None = None
         self._timers: dict[str, datetime] = {}  # Of the new run alone.
@@ -378,6 +380,8 @@ class Rerun:
         if isinstance(event, e.StatusChanged) and event.to in ("completed", "failed"):
             self.end = event
         elif isinstance(event, e.StepScheduled) and event.attempt == 1:
-            recorded = self.record.inputs.get(event.execution, event.input)
-            if recorded != event.input:
+            number = self._begun[event.execution]
+            self._begun[event.execution] += 1
+            recorded = self.record.inputs.get(event.execution, [])
+            if number < len(recorded) and recorded[number] != event.input:
                 self.changed_inputs[event.execution] = None

@@ -36,6 +36,19 @@ Map = Annotated[
     typer.Option("--map", metavar="OLD=NEW", help="A step that has another id there; repeatable."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would become of it, and store nothing.")]
+Status = Annotated[list[str] | None, typer.Option("--status", help="Only in this status; repeatable.")]
+Outcome = Annotated[list[str] | None, typer.Option("--outcome", help="Only with this outcome; repeatable.")]
+Definition = Annotated[str | None, typer.Option("--definition", help="Only of this definition.")]
+Version = Annotated[str | None, typer.Option("--version", help="Only of this version of it.")]
+CorrelationId = Annotated[str | None, typer.Option("--correlation-id", help="Only with this correlation id.")]
+WaitingFor = Annotated[
+    list[str] | None,
+    typer.Option("--waiting-for", help="signal, timer, child or manual_resolution; repeatable."),
+]
+Label = Annotated[list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label; repeatable.")]
+OlderThan = Annotated[
+    str | None, typer.Option("--older-than", metavar="TIME", help="Started longer ago than this (7d).")
+]
 AtMost = Annotated[int | None, typer.Option("--limit", min=1, help="At most so many instances.")]
 
 
@@ -161,27 +174,14 @@ def batch(
     act: Annotated[Act, typer.Argument(metavar="ACT", help=f"One of {', '.join(Act)}.")],
     *,
     reason: Reason,
-    status: Annotated[
-        list[str] | None, typer.Option("--status", help="Only in this status; repeatable.")
-    ] = None,
-    outcome: Annotated[
-        list[str] | None, typer.Option("--outcome", help="Only with this outcome; repeatable.")
-    ] = None,
-    definition: Annotated[str | None, typer.Option("--definition", help="Only of this definition.")] = None,
-    version: Annotated[str | None, typer.Option("--version", help="Only of this version of it.")] = None,
-    correlation_id: Annotated[
-        str | None, typer.Option("--correlation-id", help="Only with this correlation id.")
-    ] = None,
-    waiting_for: Annotated[
-        list[str] | None,
-        typer.Option("--waiting-for", help="signal, timer, child or manual_resolution; repeatable."),
-    ] = None,
-    label: Annotated[
-        list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label; repeatable.")
-    ] = None,
-    older_than: Annotated[
-        str | None, typer.Option("--older-than", metavar="TIME", help="Started longer ago than this (7d).")
-    ] = None,
+    status: Status = None,
+    outcome: Outcome = None,
+    definition: Definition = None,
+    version: Version = None,
+    correlation_id: CorrelationId = None,
+    waiting_for: WaitingFor = None,
+    label: Label = None,
+    older_than: OlderThan = None,
     to: To = None,
     steps: Map = None,
     dry_run: DryRun = False,

@@ -318,3 +318,37 @@ async def test_the_list_shows_a_fork_as_new_and_on_its_own(server: Server) -> No
     rows = (await server.get("/v1/instances", definition="booking"))["instances"]
     assert [row["id"] for row in rows] == [new["id"], path.rpartition("/")[2]]
     assert rows[0]["createdAt"] == new["createdAt"]
+
+
+# What else knows of it ----------------------------------------------------------------------
+
+
+async def test_what_was_moved_and_forked_is_on_record_and_verifies(server: Server) -> None:
+    path = await booked(server)
+    old = path.rpartition("/")[2]
+    await server.post(f"{path}/migrate", WHY | {"toVersion": "2", "mapping": MAPPING})
+    new = (await server.post(f"{path}/fork", WHY | {"fromVersion": 10_000}, 201))["id"]
+    for _ in range(2):
+        await server.work("travel", type="CardError", message="declined", retryable=True)
+    await server.post(f"{path}/fail", WHY)
+    await server.deploy(APPROVAL, "approval")
+    await listed(server)
+    assert (await server.post("/v1/verify", {"decide": True}))["failed"] == []
+    for id in (old, new):
+        assert (await server.post(f"/v1/instances/{id}/replay", {}))["equal"], id
+    acts = [
+        (one["instanceId"], one["event"], one["actor"], one["reason"])
+        for one in (await server.get("/v1/audit/log", definition="booking"))["entries"]
+        if one["event"] in ("Migrated", "Forked", "StepGivenUp")
+    ]
+    who = ("ada", WHY["reason"])
+    assert set(acts) == {
+        (old, "Migrated", *who),
+        (new, "Migrated", *who),
+        (new, "Forked", *who),
+        (old, "StepGivenUp", *who),
+    }
+    history = (await server.get(f"{path}/history"))["executions"]
+    assert {one["execution"]: one["status"] for one in history}["pay#1"] == "failed"
+    answer = await server.post("/v1/definitions/booking/what-if", {"text": SECOND})
+    assert (answer["judged"], answer["unreadable"]) == (2, 0)

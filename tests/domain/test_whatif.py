@@ -331,6 +331,33 @@ steps:
     assert looked(40) < 2 * few
 
 
+def test_a_history_that_has_migrated_is_read_by_the_version_of_each_moment() -> None:
+    """Its decision was made by the second version, and the third would have made another one."""
+    second = DECIDES.replace("> 1000", "> 500")
+    run = Run(define(DECIDES)).start()
+    run.ask(c.MigrateInstance, target=define(second, "2"), steps={}, actor="ann", reason="more eyes")
+    run.serve({"price": {"amount": 700}})
+    moved_to = {"2": wording(second)}
+    same = what_if(run.log, wording(DECIDES), wording(second), run.now, moved_to=moved_to)
+    assert same.went == "same"
+    third = wording(DECIDES.replace("> 1000", "> 900"))
+    verdict = what_if(run.log, wording(DECIDES), third, run.now, moved_to=moved_to)
+    assert (verdict.went, verdict.execution) == ("diverged", "choose#1")
+    assert verdict.why is not None
+    assert verdict.why.endswith("recorded: `$.price.amount > 500` held")
+
+
+def test_a_failure_after_a_migration_is_fed_with_the_policy_that_it_had() -> None:
+    """Its step is in the second version only; its back-off was the policy's, and the service had asked for none."""
+    second = SAGA.replace("ship", "send").replace("initialInterval: 1s", "initialInterval: 7s")
+    run = Run(define(SAGA)).start().complete("charge")
+    run.ask(c.MigrateInstance, target=define(second, "2"), steps={"ship": "send"}, actor="ann", reason="post")
+    run.fail("send").serve()
+    moved_to = {"2": wording(second)}
+    verdict = what_if(run.log, wording(SAGA), wording(SAGA), run.now, moved_to=moved_to)
+    assert verdict.went in ("diverged", "needsResult")
+
+
 @settings(TRY, max_examples=300)
 @given(tree=definitions(), numbers=moves())
 def test_whatever_happened_the_same_definition_goes_the_same_way(tree: Tree, numbers: list[int]) -> None:

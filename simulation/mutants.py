@@ -202,7 +202,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "if open.due_at >",
                 "if isinstance(open, Queued) and open.due_at >",
             ),
-            Edit("domain.evolve:_step_started", "assert isinstance(queued, Queued)", "pass"),
+            Edit("domain.executing:begun", "assert isinstance(queued, Queued)", "pass"),
         ),
         quick=True,
     ),
@@ -211,7 +211,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "an attempt in back-off is handed out at once",
         (
             Edit("domain.results:_why_not_claimable", "if open.due_at >", "if False and open.due_at >"),
-            Edit("engine.loop:_is_ready", "and row.due_at <= now", ""),
+            Edit("engine.ports:OwedRow.is_ready", "and self.due_at <= now", ""),
         ),
     ),
     Mutant(
@@ -222,7 +222,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "unheard leases stay",
         "a lease that may be stored, and that no worker has heard of, is not given back",
-        (Edit("engine.loop:Loop._give_up", "_tell(self.on_undelivered, request.token)", "pass"),),
+        (Edit("engine.loop:Loop._give_up", "tell(self.hooks.undelivered, request.token)", "pass"),),
     ),
     Mutant(
         "signs of life not told",
@@ -256,8 +256,8 @@ MUTANTS: tuple[Mutant, ...] = (
         (
             Edit(
                 "engine.handout:task_of",
-                'idempotency_key=f"{state.id}/{execution}"',
-                'idempotency_key=f"{state.id}/{execution}/{running.attempt}"',
+                'idempotency_key=f"{work.owner or state.id}/{execution}"',
+                'idempotency_key=f"{work.owner or state.id}/{execution}/{running.attempt}"',
             ),
         ),
         quick=True,
@@ -336,8 +336,8 @@ MUTANTS: tuple[Mutant, ...] = (
         (
             Edit(
                 "domain.owed:touched",
-                'case Paused() | Resumed() | StatusChanged(to="completed" | "failed"):',
-                'case StatusChanged(to="completed" | "failed"):',
+                'case Paused() | Resumed() | Forked() | StatusChanged(to="completed" | "failed"):',
+                'case Forked() | StatusChanged(to="completed" | "failed"):',
             ),
         ),
     ),
@@ -388,7 +388,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "success of an earlier attempt forgotten",
         "an attempt that succeeded late, while another was open, is not undone with the rest",
-        (Edit("domain.executing:closed", "if not accepted and work.late_success is not None:", "if False:"),),
+        (Edit("domain.executing:closed", "if not accepted and work.joins_when_over:", "if False:"),),
     ),
     Mutant(
         "rollback beside the work",

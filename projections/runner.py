@@ -32,7 +32,7 @@ POLL = 0.2
 """Seconds between two looks at the log when nobody gives a hint."""
 PACE = 0.1
 """Seconds between two batches that were not full, unless somebody waits: large ones cost less per event."""
-BUSY = 4_000
+BUSY = 8_000
 """Events a second, from which on batches are made larger still: …"""
 BUSY_PACE = 0.4
 """… each then gathers for so many seconds. Up to that rate a projection is never much more than `PACE` behind."""
@@ -107,7 +107,9 @@ class _Kept:
 
     def pace(self, position: int, now: float) -> float:
         """How long to gather events for the next batch."""
-        events, seconds, self.moved_at = position - self.place.position, now - self.moved_at, now
+        events, seconds = position - self.place.position, now - self.moved_at
+        if events:
+            self.moved_at = now
         return BUSY_PACE if events > BUSY * seconds else PACE
 
     async def saw(self, place: Place, now: float) -> None:

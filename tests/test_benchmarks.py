@@ -66,6 +66,7 @@ REPORTED: dict[str, dict[str, str]] = {
 }
 MAY_BE_NOTHING = {
     "lag.p50",
+    "lag.p99",
     "recovery.1s.lost",
     "recovery.default.lost",
     "timers.early",

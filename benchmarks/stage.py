@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from benchmarks import flood
 from benchmarks.database import fresh_database, postmaster
 from benchmarks.driver import Job, Report
 from benchmarks.work import NAP, NAP_YAML, REFUSED, REFUSED_YAML, SAGA, SAGA_YAML
@@ -67,11 +68,23 @@ class Running(Struct, frozen=True):
             warm_up=warm_up,
             groups=groups,
         )
-        command = [sys.executable, "-m", "benchmarks.driver", msgspec.json.encode(job).decode()]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=DRIVEN_WITHIN_S, check=False)
-        if done.returncode:
-            raise ProcessEndedError(done.stderr.decode(errors="replace")[-2000:])
-        return msgspec.json.decode(done.stdout, type=Report)
+        return msgspec.json.decode(_done("benchmarks.driver", job), type=Report)
+
+    def flood(self, job: flood.Job) -> flood.Flooded:
+        """Raises ProcessEndedError when what was accepted did not end, or a refusal was none."""
+        flooded = msgspec.json.decode(_done("benchmarks.flood", job), type=flood.Flooded)
+        if flooded.faults:
+            raise ProcessEndedError(f"{len(flooded.faults)} strange answers, among them {flooded.faults[0]}")
+        return flooded
+
+
+def _done(module: str, job: Struct) -> bytes:
+    """What a process that does the job says."""
+    command = [sys.executable, "-m", module, msgspec.json.encode(job).decode()]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=DRIVEN_WITHIN_S, check=False)
+    if done.returncode:
+        raise ProcessEndedError(done.stderr.decode(errors="replace")[-2000:])
+    return done.stdout
 
 
 @contextlib.contextmanager

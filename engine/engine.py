@@ -191,7 +191,7 @@ class Engine(Readings):
 
     def check_room(self) -> None:
         """Raises OverloadedError when there is too much to do already. Cheap: to be asked before a start is read."""
-        self._loop.pressure.check(self._loop.backlog)
+        self._loop.pressure.check(self.clock.monotonic())
 
     def new_instance_id(self) -> str:
         return f"{self.options.shard}-{self.clock.new_id()}"

@@ -88,9 +88,12 @@ class Loop:
         if self._stopped:
             raise StoppedError
         if len(self._inbox) >= MAX_INBOX:
-            raise OverloadedError(waiting=len(self._inbox), retry_after=1)
+            raise OverloadedError(moving=len(self._inbox), retry_after=1)
         if request.future is None:
             request.future = asyncio.get_running_loop().create_future()
+        if request.program is not None:
+            self.pressure.starts()
+            request.future.add_done_callback(self.pressure.started)
         self._inbox.append(request)
         self._wake.set()
         return request.future
@@ -146,7 +149,8 @@ class Loop:
         if requests or claims:
             began = self._clock.monotonic()
             await self._transact([*requests, *claims])
-            self.pressure.turned(len(requests) + len(claims), self._clock.monotonic() - began)
+            now = self._clock.monotonic()
+            self.pressure.turned(now - began, now)
         self.board.dismiss(hasty)
         self.decider.cache.trim()
 
@@ -301,6 +305,7 @@ class Loop:
 
     def _committed(self, draft: Draft, changes: Changes, positions: list[int]) -> None:
         ended = []
+        self.pressure.moves(changes, self._clock.monotonic())
         for stream, changed in changes.items():
             entry = draft.entries[stream]
             for key, row in changed.items():
@@ -313,6 +318,7 @@ class Loop:
             entry.committed = entry.state.version
             if entry.state.ended:
                 self.decider.cache.drop([stream])
+                self.pressure.ends(stream)
                 ended.append(entry.state)
         self.decider.cache.drop(stream for stream, entry in draft.entries.items() if not entry.committed)
         position = positions[-1] if positions else None

@@ -1,38 +1,86 @@
-"""How busy the loop is, so that it can say no in time.
+"""How much is in motion, so that the loop can say no in time.
 
 New work is the first to be refused, and early: whoever starts an instance may come again, while those under way have
-results that must go in. So what was accepted stays quick, and a flood costs little more than saying no to it. What
-tells is the turn: under load it grows, in commands and in time, and every step of every instance waits for about two.
-A long turn with few commands is a slow database, and refusing would not make it quicker.
+results that must go in. So what was accepted stays quick, and a flood costs little more than saying no to it.
+
+What counts are instances in motion: started and not stored yet, or stored a moment ago; what waits for the world, for
+a slow service, or for a worker that does not come, is no load. How many there may be is found out as the network finds
+out its windows: more while turns are short, fewer while they are long. What a turn takes however little there is to do
+is left out: a slow database is no overload, and refusing would not make it quicker.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from engine.errors import OverloadedError
 
-LONGEST = 0.05
-"""Seconds that a turn may take, while it has many commands."""
-MANY = 32
-SMOOTHING = 0.2
-"""The weight of the newest turn."""
+LONGEST = 0.012
+"""Seconds that a turn may take, beyond what it takes when there is little to do."""
+FEWEST = 64
+"""So many may be in motion in any case …"""
+AT_FIRST = 128
+"""… and so many before anything is known."""
+MOMENT = 0.25
+"""Seconds after its last commit for which an instance is in motion."""
+LESS, MORE, SLOWLY = 0.97, 1.03, 1.003
+"""What becomes of the limit with each turn that is too long, less than half as long, or in between."""
+FORGETTING = 0.01
+"""How fast the shortest turn is forgotten, with each calm one: a disk may become slower for good."""
 COME_AGAIN = 1
 """Seconds: what is refused now finds another moment then."""
 
 
 class Pressure:
-    """`longest` in seconds."""
+    """Times are those of a monotonic clock, in seconds."""
 
     def __init__(self, longest: float = LONGEST) -> None:
         self._longest = longest
-        self._took = 0.0
-        self._commands = 0.0
+        self._shortest = 0.0
+        self._limit = float(AT_FIRST)
+        self._starting = 0
+        self._moved: dict[str, float] = {}  # The one that moved last stands last.
 
-    def turned(self, commands: int, seconds: float) -> None:
-        """A turn with so many commands took so long."""
-        self._took += SMOOTHING * (seconds - self._took)
-        self._commands += SMOOTHING * (commands - self._commands)
+    def starts(self) -> None:
+        """A start is accepted."""
+        self._starting += 1
 
-    def check(self, waiting: int) -> None:
-        """Raises OverloadedError when new work should come later; nothing is refused while nothing waits. Cheap."""
-        if waiting and self._took > self._longest and self._commands + waiting > MANY:
-            raise OverloadedError(waiting=waiting, retry_after=COME_AGAIN)
+    def started(self, _: object = None) -> None:
+        """It is stored, or refused."""
+        self._starting -= 1
+
+    def moves(self, instances: Iterable[str], now: float) -> None:
+        """Something of them is stored."""
+        for instance in instances:
+            self._moved.pop(instance, None)
+            self._moved[instance] = now
+
+    def ends(self, instance: str) -> None:
+        self._moved.pop(instance, None)
+
+    def turned(self, seconds: float, now: float) -> None:
+        """A turn took so long."""
+        moving = self._moving(now)
+        if not self._shortest or seconds < self._shortest:
+            self._shortest = seconds
+        elif moving <= FEWEST:
+            self._shortest += FORGETTING * (seconds - self._shortest)
+        longer = seconds - self._shortest
+        if longer > self._longest:
+            self._limit = max(self._limit * LESS, FEWEST)
+        elif moving > self._limit / 2:
+            self._limit *= MORE if longer < self._longest / 2 else SLOWLY
+
+    def check(self, now: float) -> None:
+        """Raises OverloadedError when new work should come later. Cheap."""
+        moving = self._moving(now)
+        if moving >= self._limit:
+            raise OverloadedError(moving=moving, retry_after=COME_AGAIN)
+
+    def _moving(self, now: float) -> int:
+        while self._moved:
+            oldest = next(iter(self._moved))
+            if self._moved[oldest] > now - MOMENT:
+                break
+            del self._moved[oldest]
+        return len(self._moved) + self._starting

@@ -66,7 +66,7 @@ def test_a_limit_of_bytes_is_413_and_any_other_422() -> None:
 
 
 def test_not_now_says_when_to_come_back() -> None:
-    for error in (StoreUnavailableError(problem="gone"), OverloadedError(waiting=9, retry_after=1)):
+    for error in (StoreUnavailableError(problem="gone"), OverloadedError(moving=9, retry_after=1)):
         answer = refused(error)
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
 

@@ -174,6 +174,23 @@ _COLUMNS: Mapping[str, Sequence[Column]] = {
         ("to", _field("to")),
         ("reason", _field("reason")),
     ],
+    "webhooks": [
+        ("name", _field("name")),
+        ("url", _field("url")),
+        ("topics", lambda row: ", ".join(row.get("topics") or ["every event"])),
+        ("position", _field("position")),
+        ("behind", _field("lagEvents")),
+        ("attempts", _field("attempts")),
+        ("next attempt", _field("nextAttemptAt")),
+        ("dead letters", _field("deadLetters")),
+        ("what is wrong", _field("disabled", "lastError")),
+    ],
+    "deadLetters": [
+        ("position", _field("position")),
+        ("attempts", _field("attempts")),
+        ("last attempt", _field("at")),
+        ("error", _field("error")),
+    ],
     "entries": [
         ("at", _field("timestamp")),
         ("who", _field("actor")),
@@ -190,7 +207,8 @@ def table(kind: str, rows: Sequence[Row]) -> None:
     """A list of the given kind, one row each."""
     console = _console()
     if not rows:
-        console.print(f"No {kind}.")
+        words = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in kind)
+        console.print(f"No {words}.")
         return
     console.print(_table(kind, rows))
 

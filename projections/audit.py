@@ -2,6 +2,7 @@
 person, signal, deploy and migration.
 
 What an act was done to is in `detail`; payloads are not, they stand in the log. `KINDS` is the list of what counts.
+What a fork has copied is no act on it: it stands under the instance that it was done to, which `Forked` names.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from psycopg import Cursor, sql
 from domain.codec import TOPICS
 from domain.errors import CorruptHistoryError
 from domain.events import CompensationStarted, DefinitionDeployed, Event, InstanceStarted
+from domain.moves import Forked
 from projections.log import Logged, decode
 from projections.statements import Statements, load
 
@@ -106,6 +108,10 @@ class Audit:
             rows.append(self._row(logged, stimulus.request_id))
         if rows:
             cursor.execute(self.statements["insert"], {"rows": msgspec.json.encode(rows).decode()})
+        for row in rows:
+            if row.event == Forked.__name__:
+                forked = {"stream": row.instance, "version": row.version}
+                cursor.execute(self.statements["forget_copies"], forked)
         while len(self._origins) > MAX_ORIGINS:
             del self._origins[next(iter(self._origins))]
 

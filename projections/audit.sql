@@ -1,6 +1,6 @@
 -- name: create
 -- Who did what, when, why, and by which request: starts, changes of status, acts of people, signals, deploys and
--- migrations, in the order of the log. Rows are only ever added. A deploy belongs to no instance.
+-- migrations, in the order of the log. A deploy belongs to no instance, and a fork's copies to their original alone.
 CREATE TABLE IF NOT EXISTS {views}.audit (
     position   bigint PRIMARY KEY,
     namespace  text NOT NULL,
@@ -32,6 +32,10 @@ SELECT topic, state FROM {log}
 WHERE originator_id = %(stream)s AND originator_version < %(version)s
 ORDER BY originator_version DESC
 LIMIT %(limit)s
+
+-- name: forget_copies
+-- What a fork has copied was done once, to another instance: there it stands.
+DELETE FROM {views}.audit WHERE instance = %(stream)s AND version < %(version)s
 
 -- name: insert
 -- All rows of a batch at once. A position that is there already would be an event applied twice: that must fail.

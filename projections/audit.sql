@@ -1,13 +1,14 @@
 -- name: create
--- Who did what, when, why, and by which request: starts, changes of status, acts of people, signals, deploys and
--- migrations, in the order of the log. A deploy belongs to no instance, and a fork's copies to their original alone.
+-- Who did what, when, why, and by which request: starts, changes of status, acts of people, signals, deploys,
+-- migrations and changes of webhooks, in the order of the log. Deploys and webhooks belong to no instance, and a fork's
+-- copies to their original alone.
 CREATE TABLE IF NOT EXISTS {views}.audit (
     position   bigint PRIMARY KEY,
     namespace  text NOT NULL,
     kind       text NOT NULL,
     event      text NOT NULL,
     instance   text COLLATE "C",
-    definition text NOT NULL,
+    definition text,
     version    bigint NOT NULL,
     actor      text,
     reason     text,

@@ -249,6 +249,9 @@ def _added(total: dict[str, Any], page: dict[str, Any]) -> dict[str, Any]:
 def _print_what_if(total: dict[str, Any]) -> None:
     from tenuto.cli import render
 
+    if not total["judged"] and not total["unreadable"]:
+        say("There is no recorded history that fits.")
+        return
     for name, said in (
         ("same", "go the same way"),
         ("diverged", "go another way"),

@@ -26,6 +26,7 @@ from tests.projections.test_follower import story_of
 ROOT = Path(__file__).parents[2]
 VIEWS = (
     "alerts",
+    "audit",
     "deadlines",
     "definition_statistics",
     "definitions",

@@ -116,3 +116,20 @@ def test_what_if_adds_up_its_pages(server: Answers, tmp_path: Path) -> None:
         "limit": 5,
     }
     assert (second["limit"], second["cursor"]) == (2, "c")
+
+
+def test_what_if_says_when_there_is_nothing_to_try_it_on(server: Answers, tmp_path: Path) -> None:
+    file = tmp_path / "new.yaml"
+    file.write_text("name: order\nsteps: []\n", encoding="utf-8")
+    counts = [
+        "judged",
+        "events",
+        "same",
+        "diverged",
+        "needsResult",
+        "unreadable",
+        "changedInputs",
+        "changedResults",
+    ]
+    server.answer({**dict.fromkeys(counts, 0), "groups": [], "next": None})
+    assert run("what-if", str(file), "--label", "a=b")[0] == "There is no recorded history that fits.\n"

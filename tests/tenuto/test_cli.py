@@ -360,35 +360,6 @@ def test_signals_go_to_an_instance_or_to_a_key(server: Answers) -> None:
     assert server.got[1].body["correlationId"] == "o-1"
 
 
-def test_replay_fails_when_the_log_differs(server: Answers) -> None:
-    verdict = {
-        "equal": False,
-        "version": 4,
-        "differences": [
-            {"path": "$.status", "live": "failed", "replayed": "running"},
-            {"path": "$.x", "live": 1},
-        ],
-        "problems": [{"check": "owed", "version": 4, "message": "the rows are not what the log implies"}],
-        "projections": [
-            {"projection": "words", "position": 9, "rows": 1, "sample": []},
-            {"projection": "instances", "position": 9, "rows": 1, "sample": ["- (a)", "+ (b)"]},
-        ],
-    }
-    server.answer({"equal": True}).answer(verdict).answer(verdict)
-    assert "exactly" in run("replay", "0-1")[0]
-    out, err = run("replay", "0-1", code=1)
-    assert out == "0-1: something is not what its log says.\n"
-    assert err.splitlines() == [
-        '0-1: memory: $.status is live "failed" and replayed "running"',
-        "0-1: memory: $.x is live 1",
-        "0-1: owed at version 4: the rows are not what the log implies",
-        "projection instances: its rows differ",
-        "  - (a)",
-        "  + (b)",
-    ]
-    assert json.loads(run("replay", "0-1", "--json", code=1)[0]) == verdict
-
-
 # --- deploying
 
 

@@ -167,8 +167,8 @@ async def list_waits(
 ) -> Response:
     """List what instances wait for.
 
-    A signal, a time or a person (`manual_resolution`): those that have waited longest first. Who waits for a child is in
-    the list of instances (`waitingFor=child`).
+    A signal, a time or a person (`manual_resolution`): those that have waited longest first. What waits for a child is
+    in the list of instances (`waitingFor=child`).
     """
     filters = WaitFilters(
         namespace=namespace_of(request),

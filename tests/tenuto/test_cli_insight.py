@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.tenuto.fake_server import Answers
 from tests.tenuto.test_cli import run, server
@@ -53,6 +56,17 @@ def test_a_diff_shows_both_sides_and_the_events_between(server: Answers) -> None
     assert server.got[0].query == [("from", "3"), ("to", "2026-01-01T00:00:00Z")]
     assert re.search(r"replace +\$.status +running +waiting", out)
     assert out.splitlines()[-1] == "Events: 4 StatusChanged, and 2 more"
+
+
+def test_a_reader_that_has_read_enough_is_no_error(server: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`tenuto watch --json | head`: nobody reads on, so nothing is said."""
+
+    def closed(_: object) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr("tenuto.cli.overviews.print_json", closed)
+    server.answer({"counts": {}})
+    assert run("count", "--json", code=1)[1] == ""
 
 
 def test_replay_fails_when_the_log_differs(server: Answers) -> None:

@@ -55,6 +55,11 @@ def _last_error(last: Row | None) -> str | None:
     return f"{last.get('step', '')}: {said(last)}" if last else None
 
 
+def recovered(webhook: Row) -> bool:
+    """Whether its receiver has taken an event since it refused one; times have one form, so their texts compare."""
+    return (webhook.get("deliveredAt") or "") > (webhook.get("lastErrorAt") or "")
+
+
 def _duration(row: Row) -> str | None:
     ms = row.get("durationMs")
     if ms is None:
@@ -183,7 +188,10 @@ _COLUMNS: Mapping[str, Sequence[Column]] = {
         ("attempts", _field("attempts")),
         ("next attempt", _field("nextAttemptAt")),
         ("dead letters", _field("deadLetters")),
-        ("what is wrong", _field("disabled", "lastError")),
+        (
+            "what is wrong",
+            lambda row: row.get("disabled") or (None if recovered(row) else row.get("lastError")),
+        ),
     ],
     "deadLetters": [
         ("position", _field("position")),

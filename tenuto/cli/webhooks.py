@@ -177,8 +177,13 @@ def _tell(view: WebhookView) -> None:
     say(f"{view['name']} is told of {_what(view)}, at {view['url']}.")
     say(f"Up to position {view['position']}, {view['lagEvents']} behind; {view['deadLetters']} dead letters.")
     if view["lastError"] is not None:
+        from tenuto.cli.render import recovered
+
         again = view["nextAttemptAt"]
         later = "" if again is None else f"; attempt {view['attempts'] + 1} at {again}"
+        later = (
+            f"; it has taken others since, the last at {view['deliveredAt']}" if recovered(view) else later
+        )
         say(f"Refused at {view['lastErrorAt']}: {view['lastError']}{later}.")
     if view["disabled"] is not None:
         say(f"Disabled: {view['disabled']}. `tenuto webhooks add` enables it again.")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from api.routes.examples import AT
 from api.routes.webhooks import LETTER, VIEW
 from tenuto.client import Client
 from tenuto.errors import ServerUnreachableError
@@ -15,6 +16,7 @@ from tests.tenuto.test_cli import run, server
 
 __all__ = ["server"]
 
+BEFORE = "2026-11-23T11:00:00.000000Z"
 ADD = ["webhooks", "add", "crm", "https://crm.example/tenuto"]
 
 
@@ -46,8 +48,17 @@ def test_one_is_added_with_its_filters_and_the_secret_is_shown(server: Answers) 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({}, "Up to position 4711, 0 behind; 0 dead letters."),
     (
-        {"attempts": 2, "lastError": "HTTP 500", "lastErrorAt": "T1", "nextAttemptAt": "T2"},
-        "Refused at T1: HTTP 500; attempt 3 at T2.",
+        {
+            "attempts": 2,
+            "lastError": "HTTP 500",
+            "lastErrorAt": "2026-11-23T13:00:00.000000Z",
+            "nextAttemptAt": "T2",
+        },
+        "Refused at 2026-11-23T13:00:00.000000Z: HTTP 500; attempt 3 at T2.",
+    ),
+    (
+        {"lastError": "HTTP 500", "lastErrorAt": BEFORE},
+        f"Refused at {BEFORE}: HTTP 500; it has taken others since, the last at {AT}.",
     ),
     (
         {"disabled": "it answered HTTP 410"},
@@ -56,7 +67,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("more", "said"), WRONG, ids=["well", "refused", "disabled"])
+@pytest.mark.parametrize(("more", "said"), WRONG, ids=["well", "refused", "recovered", "disabled"])
 def test_one_is_shown_with_what_is_wrong(more: dict[str, Any], said: str, server: Answers) -> None:
     server.answer(VIEW | more).answer(VIEW | more)
     assert said in run("webhooks", "show", "crm")[0]
@@ -65,10 +76,13 @@ def test_one_is_shown_with_what_is_wrong(more: dict[str, Any], said: str, server
 
 
 def test_lists_are_tables_for_people_and_the_wire_for_programs(server: Answers) -> None:
-    for body in ({"webhooks": [VIEW], "next": None}, {"deadLetters": [LETTER], "next": None}):
+    over = VIEW | {"lastError": "HTTP 500", "lastErrorAt": BEFORE}
+    for body in ({"webhooks": [over], "next": None}, {"deadLetters": [LETTER], "next": None}):
         server.answer(body).answer(body)
-    assert "workflow.state.changed" in run("webhooks", "list")[0]
-    assert json.loads(run("webhooks", "list", "--json")[0])["webhooks"] == [VIEW]
+    out, _ = run("webhooks", "list")
+    assert "workflow.state.changed" in out
+    assert "HTTP 500" not in out, "that is over"
+    assert json.loads(run("webhooks", "list", "--json")[0])["webhooks"] == [over]
     assert "HTTP 500" in run("webhooks", "dead-letters", "crm", "--limit", "5")[0]
     assert json.loads(run("webhooks", "dead-letters", "crm", "--json")[0])["deadLetters"] == [LETTER]
     assert (server.got[2].path, server.got[2].query) == ("/v1/webhooks/crm/dead-letters", [("limit", "5")])

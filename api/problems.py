@@ -283,7 +283,8 @@ def _fault_of(one: Mapping[str, Any]) -> dict[str, str]:
     """What pydantic says of one parameter, in our words. Which of a repeated one it was, its value shows."""
     place, *names = (str(part) for part in one["loc"] if isinstance(part, str))
     must = _MUST.sub("must ", one["msg"])
-    return {"in": place, "field": ".".join(names), "problem": f"is {str(one['input'])[:200]!r}; it {must}"}
+    said = "is missing" if one["type"] == "missing" else f"is {str(one['input'])[:200]!r}; it {must}"
+    return {"in": place, "field": ".".join(names), "problem": said}
 
 
 _MUST = re.compile(r"^(?:Input|Value|String|List) should ")

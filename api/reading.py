@@ -18,6 +18,7 @@ from domain.errors import UnknownInstanceError
 from domain.evolve import evolve
 from domain.history import Happened, instance_view, timed
 from domain.state import State
+from domain.times import rfc3339
 from engine.engine import Engine
 from engine.ports import Recorded
 
@@ -82,7 +83,8 @@ def happened_in_the_middle(recorded: list[Recorded]) -> dict[int, str]:
     times: dict[int, str] = {}
     said: str | None = None
     for one in recorded:
-        said = _envelope.decode(one.payload).at or said
+        at = _envelope.decode(one.payload).at
+        said = said if at is None else rfc3339(at)
         if said is not None:
             times[one.version] = said
     return times
@@ -101,7 +103,7 @@ async def _led_up(engine: Engine, instance_id: str, after: int) -> list[Recorded
 
 
 class _Envelope(msgspec.Struct):
-    at: str | None = None
+    at: datetime | None = None
 
 
 _envelope = msgspec.json.Decoder(_Envelope)

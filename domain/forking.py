@@ -1,7 +1,7 @@
 """Forking: a new instance from a point of an old one's history, which stays as it is (docs/decisions/0011-fork.md).
 
     point_at(events, version=7)        the last point at or before version 7
-    point_of(events, "ship#1")         right after ship#1 was scheduled for the first time
+    point_of(events, "ship#1")         right after ship#1 was scheduled, or began to wait, for the first time
     failing_execution(events)          where an instance went wrong, for a retry of an ended one
 
 A point is where a command's events end: in between, the state is one that nothing was ever decided on. The new
@@ -17,7 +17,15 @@ from msgspec import UNSET
 
 from domain.definition.fields import RESERVED
 from domain.errors import ForkRefusedError, LimitExceededError, SchemaMismatchError, UnknownExecutionError
-from domain.events import Compensated, Event, StepFailed, StepGivenUp, StepResolved, StepScheduled
+from domain.events import (
+    Compensated,
+    Event,
+    StepFailed,
+    StepGivenUp,
+    StepResolved,
+    StepScheduled,
+    WaitStarted,
+)
 from domain.evolve import evolve
 from domain.failure import schedule_again
 from domain.moves import Forked
@@ -82,17 +90,16 @@ def point_at(events: Sequence[Event], version: int) -> int:
 
 
 def point_of(events: Sequence[Event], execution: str, instance_id: str) -> int:
-    """Right after the command that scheduled the execution for the first time. Raises UnknownExecutionError."""
-    scheduled = [
-        version
-        for version, event in enumerate(events, start=1)
-        if isinstance(event, StepScheduled) and event.execution == execution
-    ]
-    if scheduled:
-        rest = events[scheduled[0] :]
-        return scheduled[0] + next((n for n, event in enumerate(rest) if event.at is not None), len(rest))
+    """Right after the command that scheduled the execution, or let it wait, for the first time.
+
+    Raises UnknownExecutionError.
+    """
+    for version, event in enumerate(events, start=1):
+        if isinstance(event, StepScheduled | WaitStarted) and event.execution == execution:
+            rest = events[version:]
+            return version + next((n for n, event in enumerate(rest) if event.at is not None), len(rest))
     raise UnknownExecutionError(
-        instance_id=instance_id, execution=execution, reason="it has never been scheduled"
+        instance_id=instance_id, execution=execution, reason="it has never been scheduled, nor has it waited"
     )
 
 

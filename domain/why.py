@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from msgspec import Struct, field
 
 from domain.definition.program import Program
-from domain.events import ChildOrder, Json, Paused, StatusChanged
+from domain.events import ChildOrder, CompensationStarted, Json, Paused, StatusChanged
 from domain.executions import StepExecution
 from domain.happened import Happened
 from domain.history import step_executions
@@ -202,9 +202,11 @@ class _Asked:
         rollback = self.state.rollback
         assert rollback is not None
         left, done = rollback.pending, rollback.undone
+        began = (one.at for one in reversed(self.history) if isinstance(one.event, CompensationStarted))
         return Cause(
             code="compensating",
             message=f"it is being rolled back ({rollback.reason}): {len(done)} undone, {len(left)} to go",
+            since=_time(next(began, None)),
             details={"trigger": rollback.trigger, "reason": rollback.reason, "undone": done, "pending": left},
             moves=[Move(what="see what is still to be undone", command=f"tenuto undo-plan {self.state.id}")],
         )
@@ -320,7 +322,7 @@ class _Asked:
             acts.append(self._act("go on without it", "skip", named))
         acts.append(self._act("say what it should have answered", "resolve", f"{named} --output '{{}}'"))
         if not undo:
-            acts.append(self._act("end the instance, undo nothing", "fail", named))
+            acts.append(self._act("let it fail, with what its definition says of that", "fail", named))
             acts.append(self._act("end the instance, undo everything", "compensate"))
         what = "the undo" if undo else "the step"
         return Cause(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 
 from domain.calls import Answer, Connector, Failed, ServiceCall, StepError
 from domain.errors import TenutoError
@@ -130,7 +131,7 @@ def _service_call(task: Task) -> ServiceCall:
         input=task.input,
         idempotency_key=task.idempotency_key,
         timeout_ms=task.timeout_ms,
-        deadline_at=task.deadline_at,
+        deadline_at=None if task.deadline_at is None else datetime.fromisoformat(task.deadline_at),
         traceparent=task.traceparent,
         retry_policy=task.retry_policy,
     )

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from domain.commands import ClaimStep, LoseLease
 from domain.state import Running
+from domain.times import rfc3339
 from engine.cache import Entry
 from engine.messages import Envelope, Task
 from engine.tokens import Lease
@@ -47,8 +48,8 @@ def task_of(entry: Entry, execution: str, running: Running, now: datetime, lease
         attempt=running.attempt,
         input=work.input,
         idempotency_key=f"{work.owner or state.id}/{execution}",
-        lease_expires_at=now + lease,
-        deadline_at=min(ends, default=None),
+        lease_expires_at=rfc3339(now + lease),
+        deadline_at=rfc3339(min(ends)) if ends else None,
         heartbeat_ms=limits.heartbeat_ms,
         progress=work.progress,
         priority=work.priority,

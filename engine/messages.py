@@ -139,8 +139,8 @@ class Task(Struct, frozen=True, kw_only=True, rename="camel"):
     attempt: int
     input: Json
     idempotency_key: str
-    lease_expires_at: datetime
-    deadline_at: datetime | None
+    lease_expires_at: str
+    deadline_at: str | None
     heartbeat_ms: int | None
     progress: Json
     priority: str

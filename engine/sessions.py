@@ -7,7 +7,7 @@ know too. A session's row is there before its first lease.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from engine.ports import Clock, Session, Store
 
@@ -32,6 +32,10 @@ class Sessions:
         """Whether it speaks to this server."""
         heard = self._heard.get(session)
         return heard is not None and heard.expires_at > self._clock.now()
+
+    def heard_at(self, session: str) -> datetime | None:
+        """When it last spoke to this server, or was given its time anew; None when it does not."""
+        return self._heard[session].expires_at - self.lease if self.hears(session) else None
 
     async def touch(self, session: str, worker: str) -> None:
         """It is alive. A new one is made known to every server before this returns."""

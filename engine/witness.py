@@ -51,7 +51,9 @@ class Witness:
         )
 
     def _lease(self, token: str) -> Lease:
+        session = session_of(token)
+        signs = (self._sessions.heard_at(session), self._workers.last_bare_beat(token))
         return Lease(
-            alive=self._sessions.hears(session_of(token)),
-            last_sign_at=self._workers.last_bare_beat(token),
+            alive=self._sessions.hears(session),
+            last_sign_at=max((sign for sign in signs if sign is not None), default=None),
         )

@@ -1,7 +1,8 @@
 """The projection `audit`: who did what, when, why, and by which request. One row per start, change of status, act of a
-person, signal, deploy and migration.
+person, signal, deploy, migration, and change of a webhook.
 
 What an act was done to is in `detail`; payloads are not, they stand in the log. `KINDS` is the list of what counts.
+What a fork has copied is no act on it: it stands under the instance that it was done to, which `Forked` names.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from psycopg import Cursor, sql
 from domain.codec import TOPICS
 from domain.errors import CorruptHistoryError
 from domain.events import CompensationStarted, DefinitionDeployed, Event, InstanceStarted
+from domain.moves import Forked
+from domain.other_events import WebhookDisabled, WebhookRegistered, WebhookRemoved
 from projections.log import Logged, decode
 from projections.statements import Statements, load
 
-Kind = Literal["start", "transition", "act", "signal", "deploy", "migration"]
+Kind = Literal["start", "transition", "act", "signal", "deploy", "migration", "webhook"]
 
 ACTS = (
     "CancelRequested",
@@ -38,6 +41,7 @@ ACTS = (
     "Forked",
 )
 """What people do. A rollback counts only when an operator began it."""
+WEBHOOKS = (WebhookRegistered, WebhookDisabled, WebhookRemoved)
 KINDS: Mapping[str, Kind] = {
     "InstanceStarted": "start",
     "StatusChanged": "transition",
@@ -45,11 +49,13 @@ KINDS: Mapping[str, Kind] = {
     "DefinitionDeployed": "deploy",
     "Migrated": "migration",
     **dict.fromkeys(ACTS, "act"),
+    **{kind.__name__: "webhook" for kind in WEBHOOKS},
 }
 ALL_KINDS: tuple[Kind, ...] = get_args(Kind)
+OF_NO_INSTANCE = (DefinitionDeployed, *WEBHOOKS)
 DETAILS = (
     "from", "to", "outcome", "execution", "executions", "alertId", "signalId", "name", "version", "hash",
-    "fromVersion", "toVersion", "toHash", "correlationId", "parent", "idempotencyKey",
+    "fromVersion", "toVersion", "toHash", "correlationId", "parent", "idempotencyKey", "url", "topics",
 )  # fmt: skip
 MAX_ORIGINS = 10_000
 LOOK_BACK = 64
@@ -57,10 +63,10 @@ LOOK_BACK = 64
 
 
 class Origin(Struct, frozen=True):
-    """Where an instance belongs."""
+    """Where an instance belongs, or what else something was done to."""
 
     namespace: str
-    definition: str
+    definition: str | None
 
 
 class Row(Struct, kw_only=True):
@@ -71,7 +77,7 @@ class Row(Struct, kw_only=True):
     kind: Kind
     event: str
     instance: str | None
-    definition: str
+    definition: str | None
     version: int
     actor: str | None
     reason: str | None
@@ -106,26 +112,32 @@ class Audit:
             rows.append(self._row(logged, stimulus.request_id))
         if rows:
             cursor.execute(self.statements["insert"], {"rows": msgspec.json.encode(rows).decode()})
+        for row in rows:
+            if row.event == Forked.__name__:
+                forked = {"stream": row.instance, "version": row.version}
+                cursor.execute(self.statements["forget_copies"], forked)
         while len(self._origins) > MAX_ORIGINS:
             del self._origins[next(iter(self._origins))]
 
     def _row(self, logged: Logged, request_id: str | None) -> Row:
         now, event = logged.happened, logged.happened.event
         topic = type(event).__name__
-        deployed = isinstance(event, DefinitionDeployed)
+        said = msgspec.to_builtins(event)
         origin = self._origins.get(logged.stream)
         if isinstance(event, DefinitionDeployed):
             origin = Origin(event.namespace, event.name)
+        elif isinstance(event, WEBHOOKS):
+            _, namespace, said["name"] = logged.stream.split("/")
+            origin = Origin(namespace, said.get("definition"))
         if origin is None:
             problem = f"{topic} of an instance that was never started"
             raise CorruptHistoryError(instance_id=logged.stream, version=now.version, problem=problem)
-        said = msgspec.to_builtins(event)
         return Row(
             position=logged.position,
             namespace=origin.namespace,
             kind=KINDS[topic],
             event=topic,
-            instance=None if deployed else logged.stream,
+            instance=None if isinstance(event, OF_NO_INSTANCE) else logged.stream,
             definition=origin.definition,
             version=now.version,
             actor=now.actor,
@@ -140,7 +152,11 @@ class Audit:
         for logged in events:
             if isinstance(logged.happened.event, InstanceStarted):
                 self._remember(logged.stream, logged.happened.event)
-        counted = {logged.stream for logged in events if _counts(logged.happened.event)}
+        counted = {
+            logged.stream
+            for logged in events
+            if _counts(logged.happened.event) and not isinstance(logged.happened.event, OF_NO_INSTANCE)
+        }
         if unknown := counted - self._origins.keys():
             cursor.execute(self.statements["origins"], {"ids": list(unknown)})
             for instance, topic, payload in cursor.fetchall():

@@ -1,13 +1,14 @@
 -- name: create
--- Who did what, when, why, and by which request: starts, changes of status, acts of people, signals, deploys and
--- migrations, in the order of the log. Rows are only ever added. A deploy belongs to no instance.
+-- Who did what, when, why, and by which request: starts, changes of status, acts of people, signals, deploys,
+-- migrations and changes of webhooks, in the order of the log. Deploys and webhooks belong to no instance, and a fork's
+-- copies to their original alone.
 CREATE TABLE IF NOT EXISTS {views}.audit (
     position   bigint PRIMARY KEY,
     namespace  text NOT NULL,
     kind       text NOT NULL,
     event      text NOT NULL,
     instance   text COLLATE "C",
-    definition text NOT NULL,
+    definition text,
     version    bigint NOT NULL,
     actor      text,
     reason     text,
@@ -32,6 +33,10 @@ SELECT topic, state FROM {log}
 WHERE originator_id = %(stream)s AND originator_version < %(version)s
 ORDER BY originator_version DESC
 LIMIT %(limit)s
+
+-- name: forget_copies
+-- What a fork has copied was done once, to another instance: there it stands.
+DELETE FROM {views}.audit WHERE instance = %(stream)s AND version < %(version)s
 
 -- name: insert
 -- All rows of a batch at once. A position that is there already would be an event applied twice: that must fail.

@@ -36,7 +36,7 @@ class AuditEntry(Struct, frozen=True, kw_only=True, rename="camel"):
     kind: Kind
     event: str
     instance_id: str | None
-    definition: str
+    definition: str | None
     version: int
     actor: str | None
     reason: str | None

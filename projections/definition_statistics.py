@@ -2,7 +2,8 @@
 
 One row is one counter. `measure` says of what, `step` is empty for the instances themselves, and `bucket` tells
 durations apart (`projections/histogram.py`). Counters only add up, so versions, servers and periods can be added, too.
-Counts by status are among them: no list of instances has to be scanned for those.
+Counts by status are among them: no list of instances has to be scanned for those. A fork is an instance like any other,
+but what its steps had done before it was made is counted once, for the instance that did it (`projections/copies.py`).
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import msgspec
 from psycopg import Cursor, sql
 
 from domain import events as e
+from domain.moves import Forked
 from domain.paths import UNDO, path_of
 from domain.status import TERMINAL
+from projections.copies import Copies
 from projections.histogram import bucket_of
 from projections.log import Logged
 from projections.openings import Key, Openings
@@ -39,6 +42,7 @@ class DefinitionStatistics:
         self.wanted = frozenset(kind.__name__ for kind in _COUNTED)
         self._origins = Origins(views, log)
         self._started = Openings(e.StepStarted, views, log)
+        self._copies = Copies(views, log)
 
     def apply(self, cursor: Cursor[Any], events: Sequence[Logged]) -> None:
         concerned = [logged for logged in events if type(logged.happened.event) in _COUNTED]
@@ -53,7 +57,9 @@ class DefinitionStatistics:
         for logged in concerned:
             event, origin = logged.happened.event, self._origins.of(logged)
             _COUNTED[type(event)](counts, origin, logged, event)
-            if isinstance(event, e.StepStarted):
+            if isinstance(event, Forked):
+                counts.subtract(self._copies.counted(cursor, logged, _of_steps(origin)))
+            elif isinstance(event, e.StepStarted):
                 self._started.note(logged.stream, logged.happened.at, event)
             elif isinstance(event, e.StepCompleted | e.StepFailed | e.Compensated):
                 key = (logged.stream, event.execution, event.attempt)
@@ -98,6 +104,26 @@ def _took(counts: Counter[Slot], origin: Origin, logged: Logged, since: Any) -> 
         counts[(*origin[:3], step, "duration", bucket_of(took))] += 1
 
 
+def _of_steps(origin: Origin) -> Callable[[Counter[Slot], Logged], None]:
+    """Counts the events of one instance, from its first on, as `apply` does: what is said of its steps."""
+    taken: dict[tuple[str, int], Any] = {}
+
+    def count(counts: Counter[Slot], logged: Logged) -> None:
+        at, event = logged.happened.at, logged.happened.event
+        if isinstance(event, e.InstanceStarted | e.StatusChanged):
+            return
+        if isinstance(event, e.StepStarted):
+            taken[event.execution, event.attempt] = at
+        elif type(event) in _COUNTED:
+            _COUNTED[type(event)](counts, origin, logged, event)
+            if isinstance(event, e.StepCompleted):
+                since = taken.get((event.execution, event.attempt))
+                if since is not None:
+                    _took(counts, origin, logged, since)
+
+    return count
+
+
 def _started(counts: Counter[Slot], origin: Origin, logged: Logged, event: e.InstanceStarted) -> None:
     counts[(*origin[:3], "", "started", 0)] += 1
     counts[(*origin[:3], "", "status:pending", 0)] += 1
@@ -134,8 +160,8 @@ def _undo_failed(counts: Counter[Slot], origin: Origin, logged: Logged, event: e
     counts[(*origin[:3], step_of(event.undoes), "undo_failed", 0)] += 1
 
 
-def _nothing(counts: Counter[Slot], origin: Origin, logged: Logged, event: e.StepStarted) -> None:
-    """Its time is noted: what it ends with counts."""
+def _nothing(counts: Counter[Slot], origin: Origin, logged: Logged, event: e.Event) -> None:
+    """A claim's time is noted, and what it ends with counts; what a fork has copied is taken back."""
 
 
 _COUNTED: dict[type[e.Event], Callable[[Counter[Slot], Origin, Logged, Any], None]] = {
@@ -147,4 +173,5 @@ _COUNTED: dict[type[e.Event], Callable[[Counter[Slot], Origin, Logged, Any], Non
     e.StepFailed: _failed,
     e.Compensated: _compensated,
     e.CompensationFailed: _undo_failed,
+    Forked: _nothing,
 }

@@ -1,5 +1,6 @@
 -- name: create
 -- One row per counter, keyed by a digest, because an index refuses very long keys. Few rows, changed in every batch.
+-- A fork's copies are not in it.
 CREATE TABLE IF NOT EXISTS {views}.definition_statistics (
     namespace  text NOT NULL,
     definition text NOT NULL,

@@ -14,7 +14,6 @@ from msgspec import Struct
 from psycopg import sql
 from psycopg_pool import AsyncConnectionPool
 
-from domain.executions import WaitingFor
 from projections.alerts import Alerts
 from projections.deadlines import Deadlines
 from projections.definition_statistics import DefinitionStatistics
@@ -37,6 +36,8 @@ from projections.step_executions import StepExecutions
 
 Standing = Literal["open", "met", "missed"]
 Severity = Literal["low", "medium", "high"]
+Awaited = Literal["signal", "timer", "manual_resolution"]
+"""What a wait is for. A child is no wait but work: instances that wait for one are found in the list of instances."""
 
 
 class AlertFilters(Struct, frozen=True, kw_only=True):
@@ -53,7 +54,7 @@ class WaitFilters(Struct, frozen=True, kw_only=True):
     """All that are given must hold."""
 
     namespace: str = "default"
-    waiting_for: WaitingFor | None = None
+    waiting_for: Awaited | None = None
     signal: str | None = None
     instance: str | None = None
     definition: str | None = None

@@ -62,7 +62,14 @@ async def _serve() -> None:
     begin = read_asked(await lines.readline())
     assert isinstance(begin, Begin)  # noqa: S101 - the two ends are of one release
     logging.basicConfig(level=begin.level, stream=sys.stderr)
-    runner = Runner(begin.database, log=begin.log, views=begin.views, table=begin.table, clock=RealClock())
+    runner = Runner(
+        begin.database,
+        log=begin.log,
+        views=begin.views,
+        clock=RealClock(),
+        table=begin.table,
+        published=begin.published,
+    )
     runner.start()
     try:
         await _Desk(runner, transport).run(lines)

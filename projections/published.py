@@ -23,6 +23,7 @@ TABLES = (
     "deadlines",
     "alerts",
     "definition_statistics",
+    "audit",
 )
 """The projections that the views stand on."""
 DIGEST = hashlib.sha256(statements.source("published").encode()).hexdigest()[:16]

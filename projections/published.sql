@@ -194,6 +194,12 @@ WITH
 SELECT namespace, definition, version, step, counts, p50_ms AS duration_p50_ms, p99_ms AS duration_p99_ms
 FROM counted LEFT JOIN took USING (namespace, definition, version, step)
 
+-- name: audit
+-- Who did what, when, why, and by which request.
+CREATE OR REPLACE VIEW {v1}.audit AS
+SELECT position, namespace, kind, event, instance, definition, version, actor, reason, request_id, at, detail
+FROM {audit}
+
 -- name: alerts
 -- What somebody should look at, with the brief's seven fields, and who has.
 CREATE OR REPLACE VIEW {v1}.alerts AS

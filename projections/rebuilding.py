@@ -115,9 +115,10 @@ class Rebuild:
                 cursor.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(LOCK_TIMEOUT))
                 self._catch_up(cursor)
                 shape = {"projection": self.name, "shape": self._new.shape}
-                cursor.execute(self._sql["keep_grants"], shape)
+                for statement in ("keep_grants", "keep_owner"):
+                    cursor.execute(self._sql[statement], shape)
                 self._site.publish(cursor, {self.name: self._shadow})
-                for statement in ("drop_live", "take_over", "adopt_shape", "drop"):
+                for statement in ("drop_live", "take_over", "give_to_owner", "adopt_shape", "drop"):
                     cursor.execute(self._sql[statement], shape)
         except LockNotAvailable:
             return False

@@ -34,6 +34,10 @@ BEGIN
     END LOOP;
 END $$
 
+-- name: keep_owner
+-- Remembered for the transaction: the live table is gone when the new one stands where its owner may have one.
+SELECT set_config('tenuto.owner', relowner::regrole::text, true) FROM pg_class WHERE oid = to_regclass('{live}')
+
 -- name: drop_live
 -- Readers that have begun are waited for; those that come now wait for the commit and find the new table.
 DROP TABLE IF EXISTS {live}
@@ -41,6 +45,15 @@ DROP TABLE IF EXISTS {live}
 -- name: take_over
 -- With its indexes, under the same name.
 ALTER TABLE {rebuilt} SET SCHEMA {live_schema}
+
+-- name: give_to_owner
+-- A superuser may rebuild what is the server's own: the server goes on writing to it, and the views go on reading it.
+DO $$
+BEGIN
+    IF current_setting('tenuto.owner', true) <> '' AND current_setting('tenuto.owner') <> quote_ident(current_user) THEN
+        EXECUTE format('ALTER TABLE {live} OWNER TO %%s', current_setting('tenuto.owner'));
+    END IF;
+END $$
 
 -- name: adopt_shape
 -- Both stand at the same position, so the shape is all that can have changed.

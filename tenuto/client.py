@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, Unpack
 import httpx
 
 from tenuto import calls, insight, many, moving, over_httpx, overviews
+from tenuto import webhooks as hooks
 from tenuto.exchange import Call, Pause, Script, exchange
 from tenuto.feed import Choice, Following, follow, follow_async
 from tenuto.surroundings import chosen_actor, chosen_server
@@ -206,6 +207,13 @@ class Client:
     batch = Blocking(many.batch)
     fork = Blocking(moving.fork)
     acknowledge = Blocking(calls.acknowledge)
+    webhooks = Blocking(hooks.webhooks)
+    webhook = Blocking(hooks.webhook)
+    register_webhook = Blocking(hooks.register)
+    remove_webhook = Blocking(hooks.remove)
+    dead_letters = Blocking(hooks.dead_letters)
+    dead_letters_all = BlockingPages(hooks.dead_letters)
+    redeliver = Blocking(hooks.redeliver)
     health = Blocking(calls.health)
 
     def feed(self, **choice: Unpack[Choice]) -> Iterator[FeedEvent]:
@@ -319,6 +327,13 @@ class AsyncClient:
     batch = Awaited(many.batch)
     fork = Awaited(moving.fork)
     acknowledge = Awaited(calls.acknowledge)
+    webhooks = Awaited(hooks.webhooks)
+    webhook = Awaited(hooks.webhook)
+    register_webhook = Awaited(hooks.register)
+    remove_webhook = Awaited(hooks.remove)
+    dead_letters = Awaited(hooks.dead_letters)
+    dead_letters_all = AwaitedPages(hooks.dead_letters)
+    redeliver = Awaited(hooks.redeliver)
     health = Awaited(calls.health)
 
     def feed(self, **choice: Unpack[Choice]) -> AsyncIterator[FeedEvent]:

@@ -45,7 +45,7 @@ def fork(
     idempotency_key: str | None = None,
 ) -> Call[InstanceView]:
     """A new instance that goes on from a point of this one: at or before event `version`, or right after `execution`
-    was first scheduled; by default, where a step failed. `input` and `data` are what is different.
+    was first scheduled, or began to wait; by default, where a step failed. `input` and `data` are what is different.
     """
     body = {"fromVersion": version, "fromExecution": execution, "input": input, "data": data}
     call = act(instance_id, "fork", reason, **body)

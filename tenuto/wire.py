@@ -297,6 +297,43 @@ class FeedEvent(TypedDict, total=False):
     data: dict[str, Any]
 
 
+class WebhookView(TypedDict, total=False):
+    """Who is told of which events, and how far that is. `secret` is in the answer that made it, and in no other."""
+
+    name: str
+    url: str
+    topics: list[str]
+    definition: str | None
+    labels: dict[str, str]
+    disabled: str | None
+    position: int
+    lagEvents: int
+    attempts: int
+    nextAttemptAt: str | None
+    lastError: str | None
+    lastErrorAt: str | None
+    deliveredAt: str | None
+    deadLetters: int
+    secret: str
+
+
+class DeadLetterView(TypedDict):
+    """An event that a webhook was not told of: where it stands in the log, and what came of the last attempt."""
+
+    position: int
+    attempts: int
+    error: str
+    at: str
+
+
+class RedeliveryView(TypedDict):
+    """What became of dead letters that were sent again: `error` is the refusal at which it stopped."""
+
+    delivered: int
+    remaining: int
+    error: str | None
+
+
 class Task(TypedDict, total=False):
     """One attempt of a step, handed to a worker."""
 

@@ -55,8 +55,8 @@ async def list_audit_log(
 ) -> Response:
     """Read the audit log.
 
-    Every start, change of status, act of a person, signal, deploy and migration: who, when, why, and by which request;
-    newest first.
+    Every start, change of status, act of a person, signal, deploy, migration and change of a webhook: who, when, why,
+    and by which request; newest first.
     """
     zoned("after", after)
     zoned("before", before)

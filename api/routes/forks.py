@@ -33,8 +33,8 @@ async def fork_instance(request: Request, instance_id: str) -> Response:
     """Go on from a point of an instance, as a new one.
 
     The point is `fromVersion`, or the nearest one before it at which a command's events end (`forkedFrom` says which),
-    or right after `fromExecution` was first scheduled; with neither, where a step failed for good. With an
-    `Idempotency-Key` it happens once.
+    or right after `fromExecution` was first scheduled, or began to wait; with neither, where a step failed for good.
+    With an `Idempotency-Key` it happens once.
     """
     body, raw = await bodies.read(request, ForkBody)
     for value, subject in ((body.input, "The input"), (body.data, "The data")):

@@ -20,10 +20,10 @@ from api.routing import Routes
 from api.settings import Pool
 from api.wiring import Wiring, namespace_of, reply, wiring_of
 from domain.durations import parse_duration
-from domain.executions import WaitingFor
 from domain.times import MILLISECOND
 from projections.oversight import (
     AlertFilters,
+    Awaited,
     DeadlineFilters,
     Queue,
     Severity,
@@ -157,7 +157,7 @@ async def list_alerts(
 async def list_waits(
     request: Request,
     *,
-    waiting_for: Annotated[WaitingFor | None, Query(alias="waitingFor", examples=["signal"])] = None,
+    waiting_for: Annotated[Awaited | None, Query(alias="waitingFor", examples=["signal"])] = None,
     signal: Text = None,
     instance: Of = None,
     definition: Text = None,
@@ -167,7 +167,8 @@ async def list_waits(
 ) -> Response:
     """List what instances wait for.
 
-    A signal, a time or a person (`manual_resolution`): those that have waited longest first.
+    A signal, a time or a person (`manual_resolution`): those that have waited longest first. What waits for a child is
+    in the list of instances (`waitingFor=child`).
     """
     filters = WaitFilters(
         namespace=namespace_of(request),

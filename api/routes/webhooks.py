@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Query
+from msgspec import to_builtins
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -140,8 +141,8 @@ async def list_dead_letters(
     found = await wiring_of(request).webhooks.dead_letters(
         namespace_of(request), name, number_of(cursor), limit + 1
     )
-    page = found[:limit]
-    return reply({"deadLetters": page, "next": str(page[-1].position) if len(found) > limit else None})
+    page = [to_builtins(letter) | {"at": rfc3339(letter.at)} for letter in found[:limit]]
+    return reply({"deadLetters": page, "next": str(page[-1]["position"]) if len(found) > limit else None})
 
 
 @routes.add(

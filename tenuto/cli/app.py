@@ -17,6 +17,7 @@ for _family in (
     "acts",
     "moving",
     "watching",
+    "webhooks",
     "audit",
 ):
     importlib.import_module(f"tenuto.cli.{_family}")

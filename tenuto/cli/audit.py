@@ -51,7 +51,9 @@ def log(
     actor: Annotated[str | None, typer.Option("--actor", help="What this one did.")] = None,
     kind: Annotated[
         list[str] | None,
-        typer.Option("--kind", help="start, transition, act, signal, deploy or migration; repeatable."),
+        typer.Option(
+            "--kind", help="start, transition, act, signal, deploy, migration or webhook; repeatable."
+        ),
     ] = None,
     request: Annotated[str | None, typer.Option("--request", help="What this request led to.")] = None,
     after: Annotated[str | None, typer.Option("--after", help="Since then (RFC 3339).")] = None,

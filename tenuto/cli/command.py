@@ -72,8 +72,8 @@ def command(
         def run(*args: P.args, **kwargs: P.kwargs) -> None:
             try:
                 function(*args, **kwargs)
-            except (typer.Exit, typer.Abort, typer.BadParameter):
-                raise  # typer's own ways to end
+            except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
+                raise  # typer's own ways to end; after `| head` has read enough it says nothing
             except Exception as error:
                 if os.environ.get(TRACEBACK):
                     raise

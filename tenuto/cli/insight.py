@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,9 +111,30 @@ def replay(
     elif verdict.get("equal"):
         say(f"{instance}: the log folds to exactly what is served.")
     else:
-        print_json(verdict)
+        _print_replayed(instance, verdict)
     if not verdict.get("equal"):
         raise typer.Exit(1)
+
+
+def _print_replayed(instance: str, verdict: dict[str, Any]) -> None:
+    for one in verdict.get("differences", []):
+        sides = " and ".join(
+            f"{side} {json.dumps(one[side])}" for side in ("live", "replayed") if side in one
+        )
+        complain(f"{instance}: memory: {one['path']} is {sides}")
+    _print_problems(instance, verdict.get("problems", []))
+    for one in verdict.get("projections", []):
+        if one["sample"] or one.get("problem"):
+            complain(f"projection {one['projection']}: {one.get('problem') or 'its rows differ'}")
+            for line in one["sample"]:
+                complain(f"  {line}")
+    say(f"{instance}: something is not what its log says.")
+
+
+def _print_problems(instance: str, problems: list[dict[str, Any]]) -> None:
+    for problem in problems:
+        at = f" at version {problem['version']}" if problem.get("version") else ""
+        complain(f"{instance}: {problem['check']}{at}: {problem['message']}")
 
 
 @command("tenuto verify --all")
@@ -167,9 +189,7 @@ def _verified(client: Client, *, decide: bool) -> dict[str, Any]:
 
 def _print_verified(verdict: dict[str, Any]) -> None:
     for one in verdict["failed"]:
-        for problem in one["problems"]:
-            at = f" at version {problem['version']}" if problem.get("version") else ""
-            complain(f"{one['instance']}: {problem['check']}{at}: {problem['message']}")
+        _print_problems(one["instance"], one["problems"])
     for one in verdict["projections"]:
         if not one["equal"]:
             differ = one["onlyLive"] + one["onlyRebuilt"]
@@ -249,6 +269,9 @@ def _added(total: dict[str, Any], page: dict[str, Any]) -> dict[str, Any]:
 def _print_what_if(total: dict[str, Any]) -> None:
     from tenuto.cli import render
 
+    if not total["judged"] and not total["unreadable"]:
+        say("There is no recorded history that fits.")
+        return
     for name, said in (
         ("same", "go the same way"),
         ("diverged", "go another way"),

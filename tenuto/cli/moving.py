@@ -131,7 +131,11 @@ def fork(
     ] = None,
     execution: Annotated[
         str | None,
-        typer.Option("--from-execution", metavar="STEP#N", help="From where this execution was scheduled."),
+        typer.Option(
+            "--from-execution",
+            metavar="STEP#N",
+            help="From where this execution was scheduled, or its wait began.",
+        ),
     ] = None,
     input: Annotated[
         str | None, typer.Option("--input", "-i", help="Another input: JSON, @file.json, or - for stdin.")

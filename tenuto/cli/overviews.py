@@ -81,7 +81,7 @@ def alerts(
 def waits(
     *,
     waiting_for: Annotated[
-        str | None, typer.Option("--waiting-for", help="signal, timer, child or manual_resolution.")
+        str | None, typer.Option("--waiting-for", help="signal, timer or manual_resolution.")
     ] = None,
     signal: Annotated[str | None, typer.Option("--signal", help="Only for this signal.")] = None,
     instance: Of = None,

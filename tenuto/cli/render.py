@@ -55,6 +55,11 @@ def _last_error(last: Row | None) -> str | None:
     return f"{last.get('step', '')}: {said(last)}" if last else None
 
 
+def recovered(webhook: Row) -> bool:
+    """Whether its receiver has taken an event since it refused one; times have one form, so their texts compare."""
+    return (webhook.get("deliveredAt") or "") > (webhook.get("lastErrorAt") or "")
+
+
 def _duration(row: Row) -> str | None:
     ms = row.get("durationMs")
     if ms is None:
@@ -174,6 +179,26 @@ _COLUMNS: Mapping[str, Sequence[Column]] = {
         ("to", _field("to")),
         ("reason", _field("reason")),
     ],
+    "webhooks": [
+        ("name", _field("name")),
+        ("url", _field("url")),
+        ("topics", lambda row: ", ".join(row.get("topics") or ["every event"])),
+        ("position", _field("position")),
+        ("behind", _field("lagEvents")),
+        ("attempts", _field("attempts")),
+        ("next attempt", _field("nextAttemptAt")),
+        ("dead letters", _field("deadLetters")),
+        (
+            "what is wrong",
+            lambda row: row.get("disabled") or (None if recovered(row) else row.get("lastError")),
+        ),
+    ],
+    "deadLetters": [
+        ("position", _field("position")),
+        ("attempts", _field("attempts")),
+        ("last attempt", _field("at")),
+        ("error", _field("error")),
+    ],
     "entries": [
         ("at", _field("timestamp")),
         ("who", _field("actor")),
@@ -190,7 +215,8 @@ def table(kind: str, rows: Sequence[Row]) -> None:
     """A list of the given kind, one row each."""
     console = _console()
     if not rows:
-        console.print(f"No {kind}.")
+        words = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in kind)
+        console.print(f"No {words}.")
         return
     console.print(_table(kind, rows))
 

@@ -131,6 +131,11 @@ async def test_an_address_that_does_not_fit_is_a_problem(
     assert answer.json()["type"] == f"urn:tenuto:problem:{slug}"
 
 
+async def test_a_parameter_that_is_needed_is_said_to_be_missing(server: Server) -> None:
+    answer = await server.get("/v1/instances/0-1/diff", 422)
+    assert answer["detail"] == "query from is missing"
+
+
 @pytest.mark.parametrize(
     ("query", "said"),
     [

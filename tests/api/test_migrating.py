@@ -342,12 +342,9 @@ async def test_what_was_moved_and_forked_is_on_record_and_verifies(server: Serve
         if one["event"] in ("Migrated", "Forked", "StepGivenUp")
     ]
     who = ("ada", WHY["reason"])
-    assert set(acts) == {
-        (old, "Migrated", *who),
-        (new, "Migrated", *who),
-        (new, "Forked", *who),
-        (old, "StepGivenUp", *who),
-    }
+    assert sorted(acts) == sorted(
+        [(old, "Migrated", *who), (new, "Forked", *who), (old, "StepGivenUp", *who)]
+    ), "what the fork has copied is on record once"
     history = (await server.get(f"{path}/history"))["executions"]
     assert {one["execution"]: one["status"] for one in history}["pay#1"] == "failed"
     answer = await server.post("/v1/definitions/booking/what-if", {"text": SECOND})

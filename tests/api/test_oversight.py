@@ -128,6 +128,8 @@ async def test_waits_say_for_what_under_which_key_and_since_when(server: Server)
     assert page["waits"] + rest["waits"] == waits
     assert rest["next"] is None
     await server.get("/v1/waits", 422, cursor=page["next"], signal="answer")
+    refused = await server.get("/v1/waits", 422, waitingFor="child")
+    assert "it must be 'signal', 'timer' or 'manual_resolution'" in refused["detail"], "it would find nothing"
     await server.get("/v1/deadlines", 422, cursor=page["next"])
 
     await server.post(f"/v1/instances/{first['id']}/signals/answer", {"signalId": "s", "payload": 1})

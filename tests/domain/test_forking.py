@@ -189,6 +189,14 @@ def test_from_a_step_is_right_after_it_was_first_scheduled() -> None:
         forking.point_of(run.log, "ship#2", ID)
 
 
+def test_from_a_wait_is_while_it_waits_so_that_it_can_be_answered_otherwise() -> None:
+    run = started().complete("charge").complete("ship").signal("answer", "no")
+    assert run.state.ended
+    again = fork(run, execution="tell#1").signal("answer", "yes")
+    assert (again.state.outcome, again.state.data["tell"]) == ("succeeded", "yes")
+    check_log(again.log, again.state, {"1": run.program})
+
+
 def test_a_retry_is_from_the_step_that_failed_last_for_good() -> None:
     assert forking.failing_execution(failed().log, ID) == "ship#1"
     stuck = (

@@ -9,6 +9,7 @@ import pytest
 
 from domain.commands import CancelInstance, Command, PauseInstance, RetryStep, TerminateInstance
 from domain.history import timed
+from domain.times import rfc3339
 from domain.why import Cause, why
 from engine.clock import ManualClock
 from engine.errors import IncidentError
@@ -118,6 +119,16 @@ async def test_a_lease_names_its_worker_and_the_last_sign_of_life() -> None:
         assert found.details["lastSignAt"] == "2026-03-01T12:00:03.000000Z"
 
 
+async def test_a_session_that_speaks_of_something_else_is_a_sign_of_life_too() -> None:
+    """A step without a heartbeat is not named by its worker's beats: those only say that the session lives."""
+    async with World() as world:
+        id = await started(world, ONE, "one")
+        await world.tasks("w", session="s")
+        await world.pass_time(3)
+        await world.engine.heartbeat("s", "w1", [])
+        assert (await cause(world, id)).details["lastSignAt"] == "2026-03-01T12:00:03.000000Z"
+
+
 async def test_a_lease_whose_worker_is_silent_says_so() -> None:
     async with World() as world:
         id = await started(world, ONE, "one")
@@ -162,6 +173,7 @@ async def test_what_waits_for_a_person_lists_the_acts_that_move_it() -> None:
         assert (found.code, found.execution, found.since) == ("stuck", "pay#1", "2026-03-01T12:00:02.000000Z")
         acts = [(move.command or "").split()[1] for move in found.moves]
         assert acts == ["retry", "skip", "resolve", "fail", "compensate"]
+        assert found.moves[3].what == "let it fail, with what its definition says of that"
         await world.act(id, RetryStep, execution="pay#1", actor="ada", reason="again")
         assert (await cause(world, id)).code == "queue-busy"
 
@@ -171,7 +183,9 @@ async def test_a_rollback_says_so_and_an_undo_that_failed_comes_first() -> None:
         id = await started(world, STUCK, "stuck")
         await world.complete(*await world.tasks("w"))
         await world.act(id, CancelInstance, actor="ada", reason="changed her mind")
-        assert [one.code for one in await causes(world, id)] == ["queue-busy", "compensating"]
+        queued, rollback = await causes(world, id)
+        assert (queued.code, rollback.code) == ("queue-busy", "compensating")
+        assert rollback.since == rfc3339(world.clock.now())
         (task,) = await world.tasks("w")
         await world.fail(task, "Gone")
         found = await causes(world, id)

@@ -13,6 +13,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from domain.codec import TOPICS
 from domain.events import CompensationStarted, DefinitionDeployed, Paused, StepRetried
+from domain.other_events import WebhookDisabled, WebhookRegistered, WebhookRemoved
 from projections.audit import ACTS, ALL_KINDS, KINDS
 from projections.audit_queries import AuditEntry, AuditFilters, AuditQueries
 from projections.follower import Follower
@@ -120,6 +121,24 @@ async def test_a_rollback_is_an_act_when_an_operator_began_it_only(log: Log, ask
     log.append([("i1", command(1, by_rule)), ("i1", command(2, by_hand, actor="ada", reason="wrong"))])
     (entry,) = await ask(kinds=["act"])
     assert (entry.event, entry.detail) == ("CompensationStarted", {"executions": ["a#1"]})
+
+
+@pytest.mark.parametrize("batch", [1, 250])
+async def test_who_has_events_sent_where_is_on_record(batch: int, log: Log, ask: Ask) -> None:
+    registered = WebhookRegistered(
+        namespace="default", name="crm", url="https://crm.example/t", secret_id="s-1", topics=["StepFailed"]
+    )
+    stream = "webhook/default/crm"
+    log.append([(stream, asked_by("r-1", command(0, registered, actor="eve", reason="the CRM asks")))])
+    log.append([(stream, command(1, WebhookDisabled(why="gone"), actor="tenuto"))])
+    log.append([(stream, command(2, WebhookRemoved(), actor="ada", reason="a leak"))])
+    removed, disabled, made = await ask(batch, kinds=["webhook"])
+    assert (made.actor, made.reason, made.request_id) == ("eve", "the CRM asks", "r-1")
+    assert (made.instance_id, made.definition) == (None, None)
+    assert made.detail == {"name": "crm", "url": "https://crm.example/t", "topics": ["StepFailed"]}
+    assert (removed.event, removed.actor, removed.detail) == ("WebhookRemoved", "ada", {"name": "crm"})
+    assert disabled.detail == {"name": "crm"}
+    assert await ask(batch, namespace="other") == []
 
 
 def test_every_act_of_a_person_counts() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import threading
 from collections.abc import Callable, Iterator
@@ -18,14 +19,18 @@ from domain.times import rfc3339
 from engine.store.statements import SCHEMA
 from projections.catalogue import PROJECTIONS
 from projections.follower import Follower, Site
+from projections.process import RealClock
 from projections.published import DIGEST, TABLES
 from projections.rebuilding import Rebuild
+from projections.remote import RemoteRunner
 from tests.projections.histories import Log, late, mixed
 from tests.projections.test_follower import story_of
+from tests.projections.test_remote import PATIENCE, until
 
 ROOT = Path(__file__).parents[2]
 VIEWS = (
     "alerts",
+    "audit",
     "deadlines",
     "definition_statistics",
     "definitions",
@@ -117,6 +122,19 @@ def test_every_view_can_be_read_and_is_on_the_page(ask: Ask, v1: str) -> None:
         )
         (section,) = [part for part in page.split("\n## ") if part.startswith(f"{view}\n")]
         assert [name for (name,) in columns if f"`{name}`" not in section] == [], view
+
+
+async def test_the_process_that_follows_the_log_publishes_them(
+    log: Log, views: str, v1: str, ask: Ask
+) -> None:
+    """A server's projections run in a process of their own, so that has to be told where the views go."""
+    runner = RemoteRunner(log.database, log=log.schema, views=views, clock=RealClock(), published=v1)
+    runner.start()
+    async with asyncio.timeout(PATIENCE):
+        await until(lambda: all(one.condition == "following" for one in runner.status()))
+    await runner.stop()
+    found = ask("SELECT table_name FROM information_schema.views WHERE table_schema = %s ORDER BY 1", v1)
+    assert tuple(name for (name,) in found) == VIEWS
 
 
 @pytest.mark.usefixtures("followers")

@@ -246,3 +246,24 @@ def test_who_may_read_the_live_one_may_read_the_new_one(
         finally:
             connection.execute(sql.SQL("DROP OWNED BY {}").format(reader))
             connection.execute(sql.SQL("DROP ROLE {}").format(reader))
+
+
+def test_whose_the_live_one_is_theirs_is_the_new_one(
+    log: Log, views: str, database: str, follower_of: Follow, rebuild_of: Callable[..., Rebuild]
+) -> None:
+    """The server runs under a role of its own; an administrator's rebuild must not lock it out."""
+    log.append(mixed(8))
+    follower_of("transitions").advance()
+    role, table = sql.Identifier(f"server_{views}"), sql.Identifier(views, "transitions")
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE ROLE {}").format(role))
+        try:
+            connection.execute(sql.SQL("ALTER TABLE {} OWNER TO {}").format(table, role))
+            rebuild = rebuild_of("transitions")
+            fill(rebuild)
+            assert rebuild.swap()
+            owner = "SELECT tableowner FROM pg_tables WHERE schemaname = %s AND tablename = 'transitions'"
+            assert connection.execute(owner, (views,)).fetchone() == (f"server_{views}",)
+        finally:
+            connection.execute(sql.SQL("DROP OWNED BY {} CASCADE").format(role))
+            connection.execute(sql.SQL("DROP ROLE {}").format(role))

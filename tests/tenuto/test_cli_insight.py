@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.tenuto.fake_server import Answers
 from tests.tenuto.test_cli import run, server
@@ -53,6 +56,46 @@ def test_a_diff_shows_both_sides_and_the_events_between(server: Answers) -> None
     assert server.got[0].query == [("from", "3"), ("to", "2026-01-01T00:00:00Z")]
     assert re.search(r"replace +\$.status +running +waiting", out)
     assert out.splitlines()[-1] == "Events: 4 StatusChanged, and 2 more"
+
+
+def test_a_reader_that_has_read_enough_is_no_error(server: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`tenuto watch --json | head`: nobody reads on, so nothing is said."""
+
+    def closed(_: object) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr("tenuto.cli.overviews.print_json", closed)
+    server.answer({"counts": {}})
+    assert run("count", "--json", code=1)[1] == ""
+
+
+def test_replay_fails_when_the_log_differs(server: Answers) -> None:
+    verdict = {
+        "equal": False,
+        "version": 4,
+        "differences": [
+            {"path": "$.status", "live": "failed", "replayed": "running"},
+            {"path": "$.x", "live": 1},
+        ],
+        "problems": [{"check": "owed", "version": 4, "message": "the rows are not what the log implies"}],
+        "projections": [
+            {"projection": "words", "position": 9, "rows": 1, "sample": []},
+            {"projection": "instances", "position": 9, "rows": 1, "sample": ["- (a)", "+ (b)"]},
+        ],
+    }
+    server.answer({"equal": True}).answer(verdict).answer(verdict)
+    assert "exactly" in run("replay", "0-1")[0]
+    out, err = run("replay", "0-1", code=1)
+    assert out == "0-1: something is not what its log says.\n"
+    assert err.splitlines() == [
+        '0-1: memory: $.status is live "failed" and replayed "running"',
+        "0-1: memory: $.x is live 1",
+        "0-1: owed at version 4: the rows are not what the log implies",
+        "projection instances: its rows differ",
+        "  - (a)",
+        "  + (b)",
+    ]
+    assert json.loads(run("replay", "0-1", "--json", code=1)[0]) == verdict
 
 
 def test_verify_goes_through_all_pages_and_all_projections(server: Answers) -> None:
@@ -116,3 +159,20 @@ def test_what_if_adds_up_its_pages(server: Answers, tmp_path: Path) -> None:
         "limit": 5,
     }
     assert (second["limit"], second["cursor"]) == (2, "c")
+
+
+def test_what_if_says_when_there_is_nothing_to_try_it_on(server: Answers, tmp_path: Path) -> None:
+    file = tmp_path / "new.yaml"
+    file.write_text("name: order\nsteps: []\n", encoding="utf-8")
+    counts = [
+        "judged",
+        "events",
+        "same",
+        "diverged",
+        "needsResult",
+        "unreadable",
+        "changedInputs",
+        "changedResults",
+    ]
+    server.answer({**dict.fromkeys(counts, 0), "groups": [], "next": None})
+    assert run("what-if", str(file), "--label", "a=b")[0] == "There is no recorded history that fits.\n"

@@ -75,9 +75,12 @@ def run(
     place: tuple[Path, Path],
     ready: Callable[[str], None],
     pools: Mapping[str, Pool] | None = None,
+    runs: Callable[..., Runner | RemoteRunner] = RemoteRunner,
 ) -> None:
     """Serves on the listener until SIGTERM or SIGINT. `texts` are definitions to deploy first, by their file."""
-    parts = wired(dsn, services=services, lease_seconds=lease_seconds, place=Place(*place), pools=pools)
+    parts = wired(
+        dsn, services=services, lease_seconds=lease_seconds, place=Place(*place), pools=pools, runs=runs
+    )
     serving = _serve(listener, parts, texts=texts, ready=ready)
     with asyncio.Runner(loop_factory=uvicorn.Config("", log_config=None).get_loop_factory()) as runner:
         runner.run(serving)
@@ -91,7 +94,7 @@ async def wired(
     lease_seconds: float,
     schema: str | None = None,
     views: str = VIEWS,
-    runs: type[Runner | RemoteRunner] = RemoteRunner,
+    runs: Callable[..., Runner | RemoteRunner] = RemoteRunner,
     place: Place | None = None,
     published: str = PUBLISHED,
     pools: Mapping[str, Pool] | None = None,

@@ -47,6 +47,8 @@ class Running(Struct, frozen=True):
     server: int
     workers: list[int]
     postgres: int
+    counted: bool = True
+    """Whether it keeps counts."""
 
     def drive(
         self,
@@ -67,6 +69,7 @@ class Running(Struct, frozen=True):
             in_flight=in_flight,
             warm_up=warm_up,
             groups=groups,
+            counted=self.counted,
         )
         return msgspec.json.decode(_done("benchmarks.driver", job), type=Report)
 
@@ -107,15 +110,23 @@ def own_postgres() -> Iterator[str]:
 
 @contextlib.contextmanager
 def running(
-    postgres: str, *, workers: int = 1, concurrency: int = 100, profile: Path | None = None
+    postgres: str,
+    *,
+    workers: int = 1,
+    concurrency: int = 100,
+    profile: Path | None = None,
+    projections: Sequence[str] = (),
 ) -> Iterator[Running]:
-    """A server on a fresh database, the saga deployed, and workers. `profile`: where the server's cProfile goes."""
+    """A server on a fresh database, the saga deployed, and workers. `profile`: where the server's cProfile goes;
+    `projections`: those that it keeps, if not all."""
     with contextlib.ExitStack() as stack:
         database = stack.enter_context(fresh_database(postgres))
         command = ["-m", "tenuto", "serve", "--port", "0", "--database-url", database]
         if profile is not None:
             command = ["-m", "cProfile", "-o", str(profile), *command]
         folder = stack.enter_context(temporary_folder())  # A folder of checkpoints belongs to one log.
+        if projections:
+            command = ["-m", "benchmarks.server", database, str(folder), *projections]
         notary = {"TENUTO_CHECKPOINTS": f"{folder}/checkpoints", "TENUTO_SIGNING_KEY": f"{folder}/key"}
         server = stack.enter_context(process(command, {**os.environ, **notary}))
         url = said(server, "ready ")
@@ -123,7 +134,9 @@ def running(
             deploy(url, name, text)
         work = ["-m", "benchmarks.worker", url, str(concurrency)]
         hands = [stack.enter_context(process(work)) for _ in range(workers)]
-        yield Running(url, database, server.pid, [hand.pid for hand in hands], postmaster(postgres))
+        yield Running(
+            url, database, server.pid, [hand.pid for hand in hands], postmaster(postgres), not projections
+        )
 
 
 @contextlib.contextmanager

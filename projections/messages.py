@@ -23,6 +23,7 @@ class Begin(Struct, frozen=True, tag=True, kw_only=True):
     table: str
     published: str | None
     level: int
+    projections: list[str]
 
 
 class Wake(Struct, frozen=True, tag=True):

@@ -17,6 +17,7 @@ from typing import Any
 from msgspec import Struct
 
 from domain.errors import TenutoError
+from projections.catalogue import PROJECTIONS
 from projections.messages import (
     Begin,
     Reached,
@@ -69,6 +70,7 @@ async def _serve() -> None:
         clock=RealClock(),
         table=begin.table,
         published=begin.published,
+        projections={name: PROJECTIONS[name] for name in begin.projections},
     )
     runner.start()
     try:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import TypeVar
@@ -55,7 +55,7 @@ class ProjectionsAwayError(TenutoError):
 
 
 class RemoteRunner:
-    """All projections of one shard, as `Runner`, but elsewhere."""
+    """The projections of one shard, as `Runner`, but elsewhere."""
 
     def __init__(
         self,
@@ -66,6 +66,7 @@ class RemoteRunner:
         clock: Clock,
         table: str = "stored_events",
         published: str | None = None,
+        projections: Iterable[str] = PROJECTIONS,
     ) -> None:
         self._begin = Begin(
             database=database,
@@ -74,9 +75,10 @@ class RemoteRunner:
             table=table,
             published=published,
             level=logging.getLogger().getEffectiveLevel(),
+            projections=list(projections),
         )
         self._clock = clock
-        self._progress = [_starting(name) for name in PROJECTIONS]
+        self._progress = [_starting(name) for name in self._begin.projections]
         self._numbers = count(1)
         self._asked: dict[int, asyncio.Future[Answered]] = {}
         self._process: asyncio.subprocess.Process | None = None

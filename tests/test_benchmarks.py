@@ -41,7 +41,9 @@ REPORTED: dict[str, dict[str, str]] = {
     )
     | {"insight.what_if": "s"},
     "throughput": {"throughput": "steps/s"}
+    | {"throughput.named": "steps/s"}
     | {f"throughput.{name}": "ms/step" for name in CPU}
+    | {f"throughput.named.{name}": "ms/step" for name in CPU}
     | {"throughput.events_per_commit": "events"},
     "latency": {"latency.p50": "ms", "latency.p99": "ms"},
     "lag": {"lag.p99": "ms", "lag.p50": "ms"},
@@ -71,9 +73,8 @@ MAY_BE_NOTHING = {
     "recovery.default.lost",
     "timers.early",
     "memory.growth",
-    "throughput.cpu.workers",
-    "throughput.cpu.driver",
-    "throughput.cpu.postgres",
+    *(f"throughput.cpu.{name}" for name in ("workers", "driver", "postgres")),
+    *(f"throughput.named.cpu.{name}" for name in ("workers", "driver", "postgres")),
 }
 """Of so few sagas: a page or a clock tick too little to be seen."""
 

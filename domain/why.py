@@ -320,7 +320,7 @@ class _Asked:
             acts.append(self._act("go on without it", "skip", named))
         acts.append(self._act("say what it should have answered", "resolve", f"{named} --output '{{}}'"))
         if not undo:
-            acts.append(self._act("end the instance, undo nothing", "fail", named))
+            acts.append(self._act("let it fail: the definition says what follows", "fail", named))
             acts.append(self._act("end the instance, undo everything", "compensate"))
         what = "the undo" if undo else "the step"
         return Cause(

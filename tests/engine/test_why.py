@@ -162,6 +162,7 @@ async def test_what_waits_for_a_person_lists_the_acts_that_move_it() -> None:
         assert (found.code, found.execution, found.since) == ("stuck", "pay#1", "2026-03-01T12:00:02.000000Z")
         acts = [(move.command or "").split()[1] for move in found.moves]
         assert acts == ["retry", "skip", "resolve", "fail", "compensate"]
+        assert found.moves[3].what == "let it fail: the definition says what follows"
         await world.act(id, RetryStep, execution="pay#1", actor="ada", reason="again")
         assert (await cause(world, id)).code == "queue-busy"
 

@@ -138,6 +138,10 @@ EXPECTED: dict[str, list[Expected]] = {
             "'orders' starts 'orders': they would never end",
         ),
     ],
+    "closed-input": [
+        (11, 50, "error", "unknown-data", "big", "`inputSchema` allows no 'amuont' in `$.input`"),
+        (16, 17, "error", "unknown-data", "ask", "`inputSchema` allows no 'town' in `$.input.address`"),
+    ],
     "compensate": [
         (
             4,

@@ -173,14 +173,14 @@ class Task(Step):
         return None if limits == Timeouts() else limits
 
     def _priority(self, turn: Turn, scope: Any) -> str:
-        if self.priority is None:
-            return turn.state.priority
-        priority = self.priority(scope)
+        """One of PRIORITIES itself: a default is left out of what is stored by identity, so that a text that was
+        read from the log would make another event of the same decision."""
+        priority = turn.state.priority if self.priority is None else self.priority(scope)
         if priority not in PRIORITIES:
             raise UnusableValueError(
                 subject=f"the priority of {self.id!r}", value=priority, expected=" or ".join(PRIORITIES)
             )
-        return str(priority)
+        return PRIORITIES[PRIORITIES.index(priority)]
 
     def _cannot_be_asked(
         self, turn: Turn, execution: str, number: int, error: TenutoError, undoes: str | None

@@ -93,7 +93,7 @@ def _retry_at(
 ) -> datetime | None:
     if timeout == "leaseLost":
         return turn.at if open.work.losses + 1 < MAX_LOSSES else None
-    failures = open.work.failures + 1
+    failures = open.work.counted + 1
     if timeout == "scheduleToClose" or not rules.may_retry(error) or failures >= rules.policy.max_attempts:
         return None
     asked = min(retry_after_ms or 0, MAX_DURATION_MS)

@@ -265,7 +265,9 @@ class _Asked:
         error = None if known is None else known.error
         after = "" if error is None else f" after {error.type}: {error.message}"
         at = rfc3339(open.due_at)
-        of = "" if most is None else f" of {most}"
+        of = (
+            "" if most is None else f" of {open.attempt + most - open.work.counted - 1}"
+        )  # Not all attempts count.
         return Cause(
             code="retry",
             message=f"attempt {open.attempt}{of} begins at {at}{after}",

@@ -398,6 +398,19 @@ EXPECTED: dict[str, list[Expected]] = {
             "'both' and 'quick' lead to each other without anything to wait for",
         ),
     ],
+    "endless-schema": [
+        (
+            3,
+            3,
+            "error",
+            "bad-schema",
+            None,
+            (
+                "what this schema asks cannot be bounded: it may look at one value more than 1000 times, "
+                "as its parts lead on to each other"
+            ),
+        ),
+    ],
     "handler-enters-block": [
         (
             4,

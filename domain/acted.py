@@ -17,7 +17,7 @@ def resumed(state: State, event: e.Resumed) -> None:
 
 def step_retried(state: State, event: e.StepRetried) -> None:
     work = attempted(state.open[event.execution]).work
-    work.failures = work.losses = 0
+    work.forgiven, work.losses = work.failures, 0
 
 
 def step_skipped(state: State, event: e.StepSkipped) -> None:

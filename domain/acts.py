@@ -116,7 +116,7 @@ def skip_step(turn: Turn, command: SkipStep) -> None:
         return
     turn.emit(StepSkipped(execution=command.execution))
     turn.cause = f"{step.id} was skipped"
-    turn.proceed(step, command.execution)
+    went_well(turn, step, command.execution)
 
 
 def fail_stuck_step(turn: Turn, command: FailStuckStep) -> None:

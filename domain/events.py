@@ -23,6 +23,7 @@ Status = Literal["pending", "running", "waiting", "compensating", "completed", "
 Outcome = Literal[
     "succeeded", "failed", "compensated", "cancelled", "timed_out", "terminated", "compensation_failed"
 ]
+Priority = Literal["high", "normal", "low"]
 TimeoutKind = Literal["startToClose", "scheduleToStart", "scheduleToClose", "heartbeat", "leaseLost"]
 IgnoredBecause = Literal["late", "duplicate", "stale", "ended"]
 
@@ -130,7 +131,7 @@ class StepScheduled(Event):
     action: str
     queue: str
     input: Json = None
-    priority: str = "normal"
+    priority: Priority = "normal"
     due_at: datetime | None = None
     timeouts: Timeouts | None = None
     compensate_with: str | None = None

@@ -93,7 +93,7 @@ def _retry_at(
 ) -> datetime | None:
     if timeout == "leaseLost":
         return turn.at if open.work.losses + 1 < MAX_LOSSES else None
-    failures = open.work.failures + 1
+    failures = open.work.counted + 1
     if timeout == "scheduleToClose" or not rules.may_retry(error) or failures >= rules.policy.max_attempts:
         return None
     asked = min(retry_after_ms or 0, MAX_DURATION_MS)
@@ -125,7 +125,9 @@ def failed_for_good(
     do = handler.do if handler is not None else None
     if do is None and exhausted:
         do = rules.on_exhausted
-        _alert_exhausted(turn, step, execution, error, retry_count, do or rules.on_failure)
+        _alert_exhausted(
+            turn, step, execution, error, retry_count, do or _what_follows(turn, step, execution)
+        )
     if do == "pause" and _can_be_tried_again(turn, step):
         turn.emit(WaitStarted(execution=execution, step=step.id))
         if not exhausted:
@@ -138,6 +140,16 @@ def failed_for_good(
         fail_instance(turn, error)
     else:
         turn.end("failed", "failed", error.message, error=error)
+
+
+def _what_follows(turn: Turn, step: Step, execution: str) -> str:
+    """Of a failure that nothing is said for: `none` when a scope around it can do without this block."""
+    inside = execution
+    while scope := scope_of(inside):
+        if turn.scope_step(scope).can_spare_one(turn.scope(scope)):
+            return "none"
+        inside = scope
+    return "compensate" if step.rules.on_failure == "compensate" and rollback.everything(turn) else "fail"
 
 
 def given_up(turn: Turn, step: Step, execution: str, error: StepError) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct, field
 
-from domain.events import Status, StatusChanged
+from domain.events import CompensationEnded, Event, Status, StatusChanged
 from domain.executions import (
     CHILD,
     MANUAL,
@@ -28,6 +28,7 @@ from domain.executions import (
     StepExecution,
     WaitingFor,
     advance,
+    touched,
     waiting_for,
 )
 from domain.happened import Happened, Stimulus, timed
@@ -112,7 +113,7 @@ def instance_view(
     `completedSteps` are ids in order of completion, undone ones included; `pendingSteps` are scheduled;
     `nearTimeouts` stand by time. With `include_history`, `history` holds the step executions (S085).
     """
-    executions = step_executions(history)
+    executions, over = _folded(history)
     last_error = _plain(state.last_error)
     if last_error is not None and state.last_error is not None:
         last_error["timestamp"] = rfc3339(state.last_error.timestamp)
@@ -128,7 +129,7 @@ def instance_view(
         "businessStatus": state.business_status,
         "paused": state.paused,
         "currentStep": current_step(state),
-        "completedSteps": _completed_steps(executions),
+        "completedSteps": [executions[name].step_id for name in over if _is_done(executions[name])],
         "pendingSteps": [step_of(found) for found in state.open.values() if isinstance(found, Queued)],
         "completedCompensableSteps": [undoable.step for undoable in state.undo.values()],
         "nearTimeouts": [_plain(near) for near in near_timeouts(state)],
@@ -149,7 +150,7 @@ def instance_view(
         "timeoutAt": _time(state.timeout_at),
     }
     if include_history:
-        view["history"] = [_plain(execution) for execution in executions]
+        view["history"] = [_plain(execution) for execution in executions.values()]
     return view
 
 
@@ -214,13 +215,28 @@ def _waits_for(execution: Execution) -> WaitingFor | None:
             return None
 
 
-def _completed_steps(executions: Iterable[StepExecution]) -> list[str]:
-    done = [
-        execution
-        for execution in executions
-        if execution.kind != "undo" and execution.status in ("completed", "compensated", "skipped")
-    ]
-    return [execution.step_id for execution in sorted(done, key=lambda it: it.completed_at or "")]
+def _folded(history: Iterable[Happened]) -> tuple[Executions, list[str]]:
+    """The executions in the order in which they began, and the names of those that are over, as they came to be."""
+    executions: Executions = {}
+    over: dict[str, None] = {}
+    for now in history:
+        advance(executions, now)
+        for name in _concerned(executions, now.event):
+            if executions[name].completed_at is not None:
+                over.setdefault(name)
+            else:
+                over.pop(name, None)  # An operator tries it again.
+    return executions, list(over)
+
+
+def _concerned(executions: Executions, event: Event) -> Iterable[str]:
+    if isinstance(event, CompensationEnded):
+        return [name for name, execution in executions.items() if execution.kind == "compensate"]
+    return touched(event)
+
+
+def _is_done(execution: StepExecution) -> bool:
+    return execution.kind != "undo" and execution.status in ("completed", "compensated", "skipped")
 
 
 def _plain(value: Struct | None) -> Any:

@@ -26,6 +26,10 @@ MAX_CHILD_DEPTH: Final = 100
 # Of one map. They all begin in one command unless `maxConcurrency` says otherwise.
 MAX_ITEMS: Final = 10_000
 
+# What one command writes: each of a map's steps may be told the whole input. Its first events are not weighed.
+MAX_COMMAND_BYTES: Final = 32 * 1024 * KIB
+UNWEIGHED_EVENTS: Final = 100
+
 # What a template makes: it may name a large value many times, and a loop may feed its result to it again.
 MAX_VALUE_BYTES: Final = MAX_BODY_BYTES
 MAX_VALUE_DEPTH: Final = 2 * MAX_DEPTH

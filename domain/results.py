@@ -103,7 +103,7 @@ def _completed(turn: Turn, command: CompleteStep, running: Running) -> None:
 
 
 def went_well(turn: Turn, step: Task, execution: str) -> None:
-    """The execution has its result: savepoint, and on to the next step."""
+    """The execution has its result, or a person goes on without one: savepoint, and on to the next step."""
     if step.savepoint is not None:
         turn.emit(SavepointReached(name=step.savepoint, execution=execution))
     turn.proceed(step, execution)

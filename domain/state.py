@@ -15,7 +15,7 @@ from domain.calls import StepError
 from domain.events import ChildOrder, Escalation, Json, Outcome, Parent, Status, Timeouts
 from domain.moves import Origin
 
-STATE_VERSION = 3
+STATE_VERSION = 4
 """Of the shape below. A snapshot of another version is discarded."""
 
 
@@ -36,6 +36,7 @@ class Work(Struct, rename="camel", omit_defaults=True, kw_only=True):
     compensate_with: str | None = None
     undoes: str | None = None
     failures: int = 0  # Attempts that counted; lost leases do not (see `losses`).
+    forgiven: int = 0  # Those before an operator tried it again.
     losses: int = 0
     progress: Json = None
     reported: list[int] = field(default_factory=list)  # Attempts whose failure or late result is on record.
@@ -45,6 +46,11 @@ class Work(Struct, rename="camel", omit_defaults=True, kw_only=True):
     order: ChildOrder | None = None  # Of a child workflow.
     child: str | None = None  # Its instance, while it runs or has left effects behind.
     owner: str | None = None  # The instance under whose key it is known, when a fork has inherited it.
+
+    @property
+    def counted(self) -> int:
+        """The failures that the policy counts: an operator's retry begins anew."""
+        return self.failures - self.forgiven
 
     @property
     def is_awaited_child(self) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from domain import deadlines, failure, rollback
 from domain.agenda import Agenda, Entry
 from domain.calls import StepError
+from domain.codec import encode
 from domain.errors import EndlessLoopError, LimitExceededError, TenutoError
 from domain.events import (
     BusinessStatusChanged,
@@ -28,6 +29,7 @@ from domain.events import (
 )
 from domain.evolve import evolve
 from domain.executing import scope_in, visits_in
+from domain.limits import MAX_COMMAND_BYTES, UNWEIGHED_EVENTS
 from domain.paths import UNDO, child_path, index_of, scope_of, undo_of
 from domain.seen import reserved_names, seen_by
 from domain.state import Attempted, Running, Scope, State, Stuck, Waiting
@@ -64,6 +66,7 @@ class Turn:
     """`state` is folded in place; `events` is what the command yields."""
 
     __slots__ = (
+        "_bytes",
         "_entered",
         "_entered_in_all",
         "_reserved",
@@ -94,6 +97,7 @@ class Turn:
         self.cause = "there is work to do"
         self._entered: Counter[tuple[str, str | None]] = Counter()
         self._entered_in_all = 0
+        self._bytes = 0
         self._reserved: dict[str, Json] | None = None
 
     def emit(self, event: Event) -> None:
@@ -107,6 +111,8 @@ class Turn:
             if event.reason is None:
                 event.reason = command.reason
         self.events.append(event)
+        if len(self.events) > UNWEIGHED_EVENTS:
+            self._bytes += len(encode(event))
         evolve(self.state, event)
         self._reserved = None  # `lastError`, `deadlines` and `compensation` may be others now.
 
@@ -345,6 +351,13 @@ class Turn:
                 actual=self._entered_in_all,
                 limit=MAX_ENTRIES_IN_ALL,
                 unit="steps",
+            )
+        if self._bytes > MAX_COMMAND_BYTES:
+            return LimitExceededError(
+                subject="what one command writes",
+                actual=self._bytes,
+                limit=MAX_COMMAND_BYTES,
+                unit="bytes",
             )
         return None
 

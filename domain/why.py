@@ -267,7 +267,9 @@ class _Asked:
         error = None if known is None else known.error
         after = "" if error is None else f" after {error.type}: {error.message}"
         at = rfc3339(open.due_at)
-        of = "" if most is None else f" of {most}"
+        of = (
+            "" if most is None else f" of {open.attempt + most - open.work.counted - 1}"
+        )  # Not all attempts count.
         return Cause(
             code="retry",
             message=f"attempt {open.attempt}{of} begins at {at}{after}",
@@ -322,7 +324,7 @@ class _Asked:
             acts.append(self._act("go on without it", "skip", named))
         acts.append(self._act("say what it should have answered", "resolve", f"{named} --output '{{}}'"))
         if not undo:
-            acts.append(self._act("let it fail, with what its definition says of that", "fail", named))
+            acts.append(self._act("let it fail: the definition says what follows", "fail", named))
             acts.append(self._act("end the instance, undo everything", "compensate"))
         what = "the undo" if undo else "the step"
         return Cause(

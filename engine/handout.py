@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from msgspec.structs import replace
+
+from domain.calls import RetryTerms
 from domain.commands import ClaimStep, LoseLease
 from domain.state import Running
 from domain.times import rfc3339
@@ -54,5 +57,12 @@ def task_of(entry: Entry, execution: str, running: Running, now: datetime, lease
         progress=work.progress,
         priority=work.priority,
         timeout_ms=limits.start_to_close_ms,
-        retry_policy=entry.program.steps[work.step].rules.terms,
+        retry_policy=_up_to_the_last(entry.program.steps[work.step].rules.terms, running),
     )
+
+
+def _up_to_the_last(policy: RetryTerms, running: Running) -> RetryTerms:
+    """`max_attempts` as the number of the last one there may be: lost leases, and what an operator tried again after,
+    did not count."""
+    last = running.attempt + policy.max_attempts - running.work.counted - 1
+    return policy if last == policy.max_attempts else replace(policy, max_attempts=last)

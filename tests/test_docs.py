@@ -114,6 +114,11 @@ def test_every_type_of_step_has_an_example() -> None:
     assert {kind for kind in KINDS if f"type: {kind}" in shown} == set(KINDS)
 
 
+def test_every_type_of_step_is_named_where_the_types_are_listed() -> None:
+    listed = next(line for line in section("Every step").splitlines() if line.startswith("| `type`"))
+    assert set(re.findall(r"`(\w+)`", listed)) == {"type", *KINDS}
+
+
 @pytest.mark.parametrize("title", SECTIONS)
 def test_a_section_lists_exactly_the_fields_that_the_language_has(title: str) -> None:
     fields = {alias for model in SECTIONS[title] for alias in spelt(model).values()}

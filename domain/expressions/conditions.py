@@ -17,6 +17,7 @@ from jsonpath_rfc9535.filter_expressions import (
     LogicalExpression,
     PrefixExpression,
     RelativeFilterQuery,
+    RootFilterQuery,
     StringLiteral,
 )
 from jsonpath_rfc9535.query import JSONPathQuery
@@ -24,8 +25,10 @@ from jsonpath_rfc9535.segments import JSONPathRecursiveDescentSegment
 
 from domain.expressions.parsing import Source, filters_in, parse_logical, parse_query, queries_in
 from domain.expressions.patterns import PatternError, matcher
-from domain.expressions.queries import compile_logical, compile_nodes
+from domain.expressions.queries import compile_logical, compile_nodes, keys_of
 from domain.limits import MAX_FILTER_NESTING, MAX_QUERY_FANOUT
+
+_SAME = "this is the same for every item: ask it outside the filter"
 
 Scope = Mapping[str, Any]
 Condition = Callable[[Scope], bool]
@@ -61,7 +64,7 @@ def check_condition(expression: Expression, source: Source) -> None:
 
 
 def _check_query(query: JSONPathQuery, source: Source, *, nesting: int) -> None:
-    """Bound the work of one query: data of n nodes costs at most about n ** MAX_FILTER_NESTING steps."""
+    """Bound the work of one query: for data of n nodes, about n steps for each of its operators and ways."""
     filters = list(filters_in(query))
     descents = [s for s in query.segments if isinstance(s, JSONPathRecursiveDescentSegment)]
     if descents and (filters or nesting):
@@ -76,8 +79,39 @@ def _check_query(query: JSONPathQuery, source: Source, *, nesting: int) -> None:
         raise source.refusal(f"filters nest deeper than {MAX_FILTER_NESTING}", filters[0].token)
     for expression in filters:
         for inner in queries_in(expression):
+            if isinstance(inner, RootFilterQuery) and keys_of(inner.query) is None:
+                raise source.refusal(
+                    "inside a filter, `$` can name one value only: what it selects is the same for every item",
+                    inner.token,
+                )
             _check_query(inner.query, source, nesting=nesting + 1)
+        _check_that_it_asks_of_the_item(expression, source)
         _check_patterns(expression, source)
+
+
+def _check_that_it_asks_of_the_item(expression: Expression, source: Source) -> None:
+    """What may take long, for one value that is large, is not asked again for each of many items."""
+    match expression:
+        case LogicalExpression():
+            _check_that_it_asks_of_the_item(expression.left, source)
+            _check_that_it_asks_of_the_item(expression.right, source)
+        case PrefixExpression():
+            _check_that_it_asks_of_the_item(expression.right, source)
+        case ComparisonExpression():
+            if _is_of_the_data(expression.left) and _is_of_the_data(expression.right):
+                raise source.refusal(_SAME, expression.left.token)
+        case FunctionExtension(name="match" | "search", args=[text, _]):
+            if _is_of_the_data(text):
+                raise source.refusal(_SAME, text.token)
+        case _:
+            pass
+
+
+def _is_of_the_data(expression: Expression) -> bool:
+    """Whether it is a value that `$` leads to, of whatever size."""
+    if isinstance(expression, FunctionExtension) and expression.name == "value":
+        return _is_of_the_data(expression.args[0])
+    return isinstance(expression, RootFilterQuery)
 
 
 def _check_patterns(expression: Expression, source: Source) -> None:

@@ -101,7 +101,7 @@ class ScopeStep(Step):
     def block_failed(self, turn: Turn, execution: str, block: str, error: StepError) -> None:
         """One block has failed for good: its siblings are cancelled or waited for."""
         scope = turn.scope(execution)
-        if self.cancels and not self._can_join(scope, failed=len(scope.failed) + 1):
+        if self.cancels and not self.can_spare_one(scope):
             self._fail(turn, execution, error)
             return
         turn.emit(BlockFailed(execution=execution, block=block, error=error))
@@ -127,6 +127,10 @@ class ScopeStep(Step):
             self.begin(turn, execution, scope)
         if not turn.under_way(execution):
             self._fail(turn, execution, next(iter(scope.failed.values())))
+
+    def can_spare_one(self, scope: Scope) -> bool:
+        """Whether it can still be joined when one block more has failed."""
+        return self._can_join(scope, failed=len(scope.failed) + 1)
 
     def _can_join(self, scope: Scope, *, failed: int) -> bool:
         return len(scope.blocks) - failed >= needed(self.join, len(scope.blocks))

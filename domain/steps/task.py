@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -23,7 +23,7 @@ from domain.definition.fields import (
 )
 from domain.durations import parse_duration
 from domain.errors import TenutoError, UnusableValueError
-from domain.events import StepFailed, StepScheduled, Timeouts
+from domain.events import Priority, StepFailed, StepScheduled, Timeouts
 from domain.expressions import compile_value
 from domain.limits import MAX_DURATION_MS
 from domain.steps.step import Evaluate, Step, StepModel, common, compile_next
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from domain.definition.program import Compiler
     from domain.turn import Turn
 
-PRIORITIES = ("high", "normal", "low")
+PRIORITIES: tuple[Priority, ...] = get_args(Priority)
 Action = Annotated[str, Field(pattern=r"^(http:[A-Za-z0-9_.-]+/\S+|worker:[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+)$")]
 """`http:<service>/<path>` or `worker:<queue>/<activity>`."""
 
@@ -172,15 +172,15 @@ class Task(Step):
         )
         return None if limits == Timeouts() else limits
 
-    def _priority(self, turn: Turn, scope: Any) -> str:
-        if self.priority is None:
-            return turn.state.priority
-        priority = self.priority(scope)
+    def _priority(self, turn: Turn, scope: Any) -> Priority:
+        """One of PRIORITIES itself: a default is left out of what is stored by identity, so that a text that was
+        read from the log would make another event of the same decision."""
+        priority = turn.state.priority if self.priority is None else self.priority(scope)
         if priority not in PRIORITIES:
             raise UnusableValueError(
                 subject=f"the priority of {self.id!r}", value=priority, expected=" or ".join(PRIORITIES)
             )
-        return str(priority)
+        return PRIORITIES[PRIORITIES.index(priority)]
 
     def _cannot_be_asked(
         self, turn: Turn, execution: str, number: int, error: TenutoError, undoes: str | None

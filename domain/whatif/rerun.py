@@ -207,7 +207,7 @@ class Rerun:
         step = self.record.program_at(self.was.version).steps[was.work.step]
         if not isinstance(step, Task):
             return None
-        failures = was.work.failures + 1
+        failures = was.work.counted + 1
         interval = step.rules.policy.interval_ms(failures, event.entropy or 0.0)
         if event.retry_at is not None:
             waited = (event.retry_at - event.at) // MILLISECOND

@@ -19,6 +19,17 @@ from tests.api.conftest import APPROVAL, BOOKING, HELLO, Server
 from tests.test_docs import ROOT
 
 
+async def test_a_priority_that_was_read_from_the_log_decides_the_same_events(server: Server) -> None:
+    await server.deploy(BOOKING, "booking")
+    id = (await server.start("booking", priority="normal"))["id"]
+    await server.work("travel", {"id": "b-1"})
+    assert (await server.post("/v1/verify", {"decide": True}))["failed"] == []
+    events = (await server.get(f"/v1/instances/{id}/events"))["events"]
+    assert ["priority" in event["payload"] for event in events if event["type"] == "StepScheduled"] == [
+        False
+    ] * 2
+
+
 async def booked(server: Server) -> str:
     """An instance of two steps, of which the first is done."""
     await server.deploy(BOOKING, "booking")

@@ -331,6 +331,18 @@ async def test_a_person_retries() -> None:
         assert (await play.get())["outcome"] == "succeeded"
 
 
+async def test_a_worker_is_told_which_attempt_is_the_last_after_a_retry_too() -> None:
+    async with playing() as play:
+        await paused(play)
+        await play.act("retry")
+        told = []
+        for _ in range(2):
+            task = await play.take("b")
+            told.append((task["attempt"], task["retryPolicy"]["maxAttempts"]))
+            await play.fail("b")
+        assert told == [(3, 4), (4, 4)]
+
+
 async def test_a_person_skips() -> None:
     """S152."""
     async with playing() as play:

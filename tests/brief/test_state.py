@@ -57,6 +57,27 @@ async def test_the_position_is_current_completed_and_pending() -> None:
         assert (await play.get())["currentStep"] is None
 
 
+async def test_a_scope_completes_after_what_is_in_it() -> None:
+    """S066: also when one result completes a step, the map and the branches around it, and leads on."""
+    text = """
+steps:
+  - id: both
+    type: parallel
+    branches:
+      goods: [{id: pack, type: map, items: $.input.lines, steps: [{id: box, type: task, action: worker:q/box}]}]
+      papers: [{id: print, type: task, action: worker:q/print}]
+    next: check
+  - {id: check, type: decision, next: [{next: ship}]}
+  - {id: ship, type: task, action: worker:q/ship}
+"""
+    async with playing(text, {"lines": [1, 2]}) as play:
+        await play.complete("both.pack[1].box#1")
+        await play.complete("print")
+        await play.complete("box")
+        assert (await play.get())["completedSteps"] == ["box", "print", "box", "pack", "both", "check"]
+        await play.complete("ship")
+
+
 async def test_results_of_earlier_steps_are_there_beside_the_input() -> None:
     """S067, S082, S083."""
     async with playing(ORDER, INPUT) as play:

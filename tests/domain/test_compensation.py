@@ -244,6 +244,16 @@ def test_back_to_a_savepoint_its_own_step_stays() -> None:
     assert list(run.state.undo) == ["pay#1", "reserve#1"]
 
 
+def test_a_savepoint_stands_after_a_step_that_a_person_skipped() -> None:
+    """Else going back to it would undo what came before it, too."""
+    text = "errorHandlers: [{errors: [SoldOutError], do: pause}]\n" + PARTIAL % "to: stocked"
+    run = Run(text).start().complete("pay").fail_for_good("reserve", "SoldOutError")
+    run.ask(c.SkipStep, execution="reserve#1", actor="ann", reason="counted by hand")
+    assert run.last(SavepointReached).execution == "reserve#1"
+    run.complete("pack").complete("label")
+    assert run.last(CompensationStarted).executions == ["label#1", "pack#1"]
+
+
 def test_named_steps_in_reverse_order_of_completion() -> None:
     run = back("steps: [pay, label]")
     assert run.last(CompensationStarted).executions == ["label#1", "pay#1"]

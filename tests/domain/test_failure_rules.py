@@ -175,6 +175,15 @@ def test_an_operator_retries(paused: Run) -> None:
     assert (paused.status, paused.state.outcome) == ("completed", "succeeded")
 
 
+def test_after_a_retry_the_policy_counts_anew_and_the_alert_counts_all(paused: Run) -> None:
+    paused.ask(c.RetryStep, execution="b#1", actor="ann", reason="mended")
+    paused.fail("b")
+    assert paused.handed_out == ["b"]
+    paused.fail("b")
+    assert isinstance(paused.state.open["b#1"], Stuck)
+    assert [alert.retry_count for alert in paused.all(AlertRaised)] == [2, 4]
+
+
 def test_an_operator_lets_it_fail_and_the_definition_says_what_follows(paused: Run) -> None:
     """S152: never `terminated`; the reason and the actor are on record, the error is the step's own."""
     paused.ask(c.FailStuckStep, execution="b#1", actor="ann", reason="no use")

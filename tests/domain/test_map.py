@@ -256,6 +256,17 @@ def test_maps_of_maps_that_would_take_for_ever_are_given_up() -> None:
     assert (run.status, failure(run).type) == ("failed", "LimitExceededError")
 
 
+def test_a_map_that_would_tell_every_item_everything_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a command writes grows with the items times what each is told: 10,000 times the input would be gigabytes."""
+    monkeypatch.setattr("domain.turn.MAX_COMMAND_BYTES", 100_000)
+    text = mapped(steps="{id: t, type: task, action: http:shop/t}")
+    assert Run(text).start(["x" * 9] * 99).handed_out == ["t"] * 99
+    run = Run(text).start(["x" * 9] * 400)
+    assert (run.status, failure(run).type) == ("failed", "LimitExceededError")
+    assert len(run.all(StepScheduled)) < 150
+    assert run.owed == {}
+
+
 def test_an_item_that_loops_for_ever_is_given_up() -> None:
     steps = "{id: d, type: decision, next: [{next: e}]}, {id: e, type: decision, next: [{next: d}]}"
     run = Run(mapped(", maxConcurrency: 1", steps)).start([1, 2])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from domain.events import BlockFailed, ScopeClosed, ScopeOpened, StepCancelled
+from domain.events import AlertRaised, BlockFailed, ScopeClosed, ScopeOpened, StepCancelled
 from tests.domain.given import Run, define
 
 
@@ -65,6 +65,22 @@ def test_a_failure_that_the_join_can_do_without_is_survived(on_failure: str) -> 
     assert run.handed_out == ["c"]
     run.complete("c")
     assert run.handed_out == ["after"]
+
+
+@pytest.mark.parametrize(
+    ("join", "actions"), [("2", ["none", "fail"]), ("all", ["fail"]), ("any", ["none"] * 2 + ["fail"])]
+)
+def test_the_alert_of_a_branch_says_what_the_engine_does_about_it(join: str, actions: list[str]) -> None:
+    run = Run(
+        parallel(f", join: {join}", top="retryPolicies: {once: {maxAttempts: 1}}").replace(
+            "}]", ", serviceType: once}]"
+        )
+    )
+    run.start()
+    for step in ("a", "b", "c")[: len(actions)]:
+        run.fail(step)
+    assert [alert.action for alert in run.all(AlertRaised)] == actions
+    assert run.status == "failed"
 
 
 @pytest.mark.parametrize("on_failure", ["cancel", "wait"])

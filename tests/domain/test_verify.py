@@ -50,6 +50,40 @@ EXPECTED: dict[str, list[Expected]] = {
             "`$.pay.isPaid` asks whether it exists, and holds for `false` too",
         ),
     ],
+    "beyond-timeout": [
+        (
+            4,
+            40,
+            "warning",
+            "deadline-after-timeout",
+            None,
+            "deadline 'shipBy' ends 2h after the end of 'pay', but the workflow times out after 1h",
+        ),
+        (
+            6,
+            56,
+            "warning",
+            "attempts-exceed-timeout",
+            "pay",
+            "3 attempts and the intervals between them may take 5403s, but the workflow times out after 1h",
+        ),
+        (
+            7,
+            96,
+            "warning",
+            "attempts-exceed-close",
+            "look",
+            "3 attempts and the intervals between them may take 5403s, but `scheduleToClose` is 50m",
+        ),
+        (
+            8,
+            74,
+            "warning",
+            "attempts-exceed-timeout",
+            "ship",
+            "one attempt may take 2h, but the workflow times out after 1h",
+        ),
+    ],
     "branches-data": [
         (
             8,
@@ -103,6 +137,10 @@ EXPECTED: dict[str, list[Expected]] = {
             "part",
             "'orders' starts 'orders': they would never end",
         ),
+    ],
+    "closed-input": [
+        (11, 50, "error", "unknown-data", "big", "`inputSchema` allows no 'amuont' in `$.input`"),
+        (16, 17, "error", "unknown-data", "ask", "`inputSchema` allows no 'town' in `$.input.address`"),
     ],
     "compensate": [
         (
@@ -360,6 +398,19 @@ EXPECTED: dict[str, list[Expected]] = {
             "'both' and 'quick' lead to each other without anything to wait for",
         ),
     ],
+    "endless-schema": [
+        (
+            3,
+            3,
+            "error",
+            "bad-schema",
+            None,
+            (
+                "what this schema asks cannot be bounded: it may look at one value more than 1000 times, "
+                "as its parts lead on to each other"
+            ),
+        ),
+    ],
     "handler-enters-block": [
         (
             4,
@@ -594,6 +645,48 @@ EXPECTED: dict[str, list[Expected]] = {
             ),
         ),
         (10, 60, "error", "bad-schema", None, 'this is no JSON Schema: "(" is not a "regex"'),
+    ],
+    "overlaps": [
+        (
+            8,
+            21,
+            "warning",
+            "covered-condition",
+            "size",
+            "the condition of transition 1 holds whenever this one does, so this one is never taken",
+        ),
+        (
+            9,
+            21,
+            "warning",
+            "covered-condition",
+            "size",
+            "the condition of transition 1 holds whenever this one does, so this one is never taken",
+        ),
+        (
+            12,
+            21,
+            "warning",
+            "covered-condition",
+            "size",
+            "the condition of transition 4 holds whenever this one does, so this one is never taken",
+        ),
+        (
+            18,
+            21,
+            "warning",
+            "covered-condition",
+            "other",
+            "the condition of transition 1 holds whenever this one does, so this one is never taken",
+        ),
+        (
+            21,
+            21,
+            "warning",
+            "covered-condition",
+            "other",
+            "the condition of transition 1 holds whenever this one does, so this one is never taken",
+        ),
     ],
     "service-types": [
         (

@@ -173,9 +173,23 @@ async def test_what_waits_for_a_person_lists_the_acts_that_move_it() -> None:
         assert (found.code, found.execution, found.since) == ("stuck", "pay#1", "2026-03-01T12:00:02.000000Z")
         acts = [(move.command or "").split()[1] for move in found.moves]
         assert acts == ["retry", "skip", "resolve", "fail", "compensate"]
-        assert found.moves[3].what == "let it fail, with what its definition says of that"
+        assert found.moves[3].what == "let it fail: the definition says what follows"
         await world.act(id, RetryStep, execution="pay#1", actor="ada", reason="again")
         assert (await cause(world, id)).code == "queue-busy"
+
+
+async def test_an_attempt_after_an_operators_retry_is_told_with_how_many_there_may_be() -> None:
+    async with World() as world:
+        id = await started(world, STUCK.replace("maxAttempts: 1}, on", "maxAttempts: 2}, on"), "stuck")
+        await world.complete(*await world.tasks("w"))
+        for _ in range(2):
+            await world.pass_time(2)
+            (task,) = await world.tasks("w")
+            await world.fail(task, "BankError")
+        await world.act(id, RetryStep, execution="pay#1", actor="ada", reason="again")
+        (task,) = await world.tasks("w")
+        await world.fail(task, "BankError")
+        assert (await cause(world, id)).message.startswith("attempt 4 of 4 begins at")
 
 
 async def test_a_rollback_says_so_and_an_undo_that_failed_comes_first() -> None:

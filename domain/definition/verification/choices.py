@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
+from typing import Final
 
 from jsonpath_rfc9535.filter_expressions import ComparisonExpression, Expression, PrefixExpression
 
 from domain.definition.document import Path
 from domain.definition.fields import Transition
 from domain.definition.verification.outline import Outline, Place
+from domain.definition.verification.overlaps import Condition, lies_inside, understood
 from domain.definition.verification.report import Report
 from domain.expressions.parsing import parse_logical
+
+_COMPARED: Final = 50
+"""Conditions of a step that are compared with each other: the time for it grows with their square."""
 
 
 def check_choices(outline: Outline, report: Report) -> None:
@@ -35,7 +40,7 @@ def has_gap(place: Place) -> bool:
 
 def _one_always_holds(conditions: Sequence[str]) -> bool:
     """Whether two of them are each other's opposite: `a == b` and `a != b`, or `c` and `!(c)`."""
-    parsed = [parse_logical(text)[0] for text in conditions[:50]]
+    parsed = [parse_logical(text)[0] for text in conditions[:_COMPARED]]
     return any(_are_opposites(one, other) for one, other in combinations(parsed, 2))
 
 
@@ -51,6 +56,7 @@ def _are_opposites(one: Expression, other: Expression) -> bool:
 
 def _never_taken(ways: Sequence[Transition], path: Path, report: Report) -> None:
     seen: dict[str, int] = {}
+    before: list[Condition] = []
     for number, way in enumerate(ways):
         if way.condition is None:
             for later in range(number + 1, len(ways)):
@@ -60,11 +66,23 @@ def _never_taken(ways: Sequence[Transition], path: Path, report: Report) -> None
                     (*path, later),
                 )
             return
-        meaning = str(parse_logical(way.condition)[0])
-        first = seen.setdefault(meaning, number)
+        expression = parse_logical(way.condition)[0]
+        first = seen.setdefault(str(expression), number)
+        here = (*path, number, "condition")
         if first != number:
             report.add(
                 "duplicate-condition",
                 f"transition {first + 1} has this condition already, so this one is never taken",
-                (*path, number, "condition"),
+                here,
             )
+            continue
+        condition = understood(expression)
+        wider = next((nr for nr, earlier in enumerate(before) if lies_inside(condition, earlier)), None)
+        if wider is not None:
+            report.add(
+                "covered-condition",
+                f"the condition of transition {wider + 1} holds whenever this one does, so this one is never taken",
+                here,
+            )
+        if number < _COMPARED:
+            before.append(condition)

@@ -144,6 +144,10 @@ _FLOW: Final[dict[str, Kind]] = {
     "duplicate-condition": _warning(
         "The same condition stands twice; only the first can be taken.", "remove or correct one of the two"
     ),
+    "covered-condition": _warning(
+        "An earlier condition holds whenever this one does; only the first can be taken.",
+        "put the narrower condition first, or remove one of the two",
+    ),
     "join-never-fires": _error(
         "Fewer branches, or items, can end well than the join waits for.",
         "let more of them end well, or lower `join`",

@@ -259,6 +259,8 @@ def _reserved(site: Site, root: str, name: _Name, outline: Outline) -> Problem |
     fields: tuple[str, ...] | None = name.fields
     depth = 1
     keys = site.use.keys
+    if root == "input":
+        return _ruled_out(keys, outline.model.input_schema)
     if root == "deadlines" and len(keys) > 1:
         if keys[1] not in outline.model.deadlines:
             fix = did_you_mean(str(keys[1]), outline.model.deadlines)
@@ -269,6 +271,20 @@ def _reserved(site: Site, root: str, name: _Name, outline: Outline) -> Problem |
     there = f"it has {', '.join(fields)}" if fields else "it is a single value"
     message = f"`{path_text(keys[:depth])}` has no {keys[depth]!r}; {there}"
     return Problem("unknown-data", message, did_you_mean(str(keys[depth]), fields))
+
+
+def _ruled_out(keys: tuple[str | int, ...], schema: Any) -> Problem | None:
+    """What no input can hold, because its schema says `additionalProperties: false` and does not name it."""
+    for depth, key in enumerate(keys[1:], 1):
+        known = _properties(schema)
+        if key not in known:
+            closed = isinstance(schema, dict) and schema.get("additionalProperties") is False
+            if not closed or isinstance(key, int) or schema.keys() & {"patternProperties", "$ref"}:
+                return None
+            message = f"`inputSchema` allows no {key!r} in `{path_text(keys[:depth])}`"
+            return Problem("unknown-data", message, did_you_mean(key, known))
+        schema = known[key]
+    return None
 
 
 def _advice(use: Use, sources: Sources, outline: Outline) -> str | None:

@@ -1,4 +1,4 @@
-"""Whether the schemas of the input and of signals are JSON Schemas that need nothing from outside."""
+"""Whether the schemas of the input and of signals are JSON Schemas, need nothing from outside, and come to an end."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import jsonschema_rs
 from domain.definition.document import Path
 from domain.definition.model import DefinitionModel
 from domain.definition.verification.report import Report
+from domain.definition.verification.schema_work import SchemaWork
 
 _FETCHED: Final = re.compile(r"Resource '(?P<uri>.*?)' is not present in a registry", re.DOTALL)
 
@@ -36,6 +37,10 @@ def _schema(schema: dict[str, Any], path: Path, report: Report) -> None:
         report.add("bad-schema", f"this is no JSON Schema: {_short(problem)}", (*path, *place))
     except ValueError as error:
         report.add("bad-schema", f"this is no JSON Schema: {_short(str(error))}", path)
+    else:
+        endless = SchemaWork(schema).problem()
+        if endless is not None:
+            report.add("bad-schema", f"what this schema asks cannot be bounded: {endless}", path)
 
 
 def _fetch_nothing(uri: str) -> Any:

@@ -42,11 +42,13 @@ def check_times(outline: Outline, report: Report) -> None:
     for name, deadline in outline.model.deadlines.items():
         _escalations(name, deadline, report)
         limit = outline.model.timeout
-        if limit is not None and deadline.after == "start" and deadline.within > limit:
+        if limit is not None and deadline.within > limit:
+            ends = f"after {format_duration(deadline.within)}"
+            if deadline.after != "start":
+                ends = f"{format_duration(deadline.within)} after the end of {deadline.after.step!r}"
             report.add(
                 "deadline-after-timeout",
-                f"deadline {name!r} ends after {format_duration(deadline.within)}, "
-                f"but the workflow times out after {format_duration(limit)}",
+                f"deadline {name!r} ends {ends}, but the workflow times out after {format_duration(limit)}",
                 ("deadlines", name, "within"),
             )
 
@@ -162,8 +164,8 @@ def _limits(place: Place, task: TaskModel, outline: Outline, report: Report) -> 
                 (*path, "heartbeat"),
             )
         _never_fires("alertAfter", task.alert_after, "timeout", timeout, path, report)
+    _attempts(place, task, timeout, outline, report, close=close)
     if close is None:
-        _attempts(place, task, timeout, outline, report)
         return
     _never_fires("scheduleToStart", start, "scheduleToClose", close, path, report)
     if timeout is not None and close < timeout:
@@ -178,25 +180,40 @@ def _limits(place: Place, task: TaskModel, outline: Outline, report: Report) -> 
         attempts = outline.policy_of(task).max_attempts
         report.add(
             "attempts-exceed-close",
-            f"{attempts} attempts and the intervals between them may take {format_duration(total)}, "
+            f"{_in_words(attempts)} may take {format_duration(total)}, "
             f"but `scheduleToClose` is {format_duration(close)}",
             (*path, "scheduleToClose"),
         )
 
 
-def _attempts(place: Place, task: CallModel, timeout: int | None, outline: Outline, report: Report) -> None:
+def _attempts(
+    place: Place,
+    task: CallModel,
+    timeout: int | None,
+    outline: Outline,
+    report: Report,
+    *,
+    close: int | None = None,
+) -> None:
+    """All attempts within the workflow's timeout; undos are not: it stops counting once the final rollback begins."""
     limit = outline.model.timeout
-    if timeout is None or limit is None:
+    if timeout is None or limit is None or task.id in outline.undoes:
         return
     policy = outline.policy_of(task) if isinstance(task, TaskModel) else task.retry_policy
     total = time_of_attempts(policy, timeout)
+    if close is not None:
+        total = min(total, max(close, timeout))
     if total > limit:
         report.add(
             "attempts-exceed-timeout",
-            f"{policy.max_attempts} attempts and the intervals between them may take {format_duration(total)}, "
+            f"{_in_words(policy.max_attempts)} may take {format_duration(total)}, "
             f"but the workflow times out after {format_duration(limit)}",
             (*place.path, "timeout"),
         )
+
+
+def _in_words(attempts: int) -> str:
+    return "one attempt" if attempts == 1 else f"{attempts} attempts and the intervals between them"
 
 
 def time_of_attempts(policy: RetryPolicy, timeout: int) -> int:

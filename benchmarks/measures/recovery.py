@@ -52,7 +52,8 @@ def _one(postgres: str, instances: int, expiry: str) -> tuple[float, int]:
         ExitStack() as before,
         ExitStack() as after,
     ):
-        server, url = _server(before, database, environment)
+        server = _server(before, database, environment, port="0")
+        url = said(server, "ready ")
         for name, text in DEFINITIONS.items():
             deploy(url, name, text)
         worker = _worker(before, url)
@@ -62,16 +63,17 @@ def _one(postgres: str, instances: int, expiry: str) -> tuple[float, int]:
         server.kill()
         server.wait()
         began = time.perf_counter()
-        _, url = _server(after, database, environment)
-        _worker(after, url)
+        _server(after, database, environment, port=url.rpartition(":")[2])
+        _worker(
+            after, url
+        )  # It does not wait for the server to be ready: neither does who restarts a machine.
         ended = _until(look, ENDED, instances)
         return time.perf_counter() - began, instances - ended
 
 
-def _server(stack: ExitStack, database: str, environment: dict[str, str]) -> tuple[Process, str]:
-    command = ["-m", "tenuto", "serve", "--port", "0", "--database-url", database]
-    server = stack.enter_context(process(command, environment))
-    return server, said(server, "ready ")
+def _server(stack: ExitStack, database: str, environment: dict[str, str], *, port: str) -> Process:
+    command = ["-m", "tenuto", "serve", "--port", port, "--database-url", database]
+    return stack.enter_context(process(command, environment))
 
 
 def _worker(stack: ExitStack, url: str) -> Process:

@@ -182,7 +182,7 @@ async def test_and_the_worker() -> None:
             "maxIntervalMs": 9_000,
             "nonRetryableErrors": ["NoError"],
         }
-        assert task["deadlineAt"] == "2026-03-01T12:00:30Z"
+        assert task["deadlineAt"] == "2026-03-01T12:00:30.000000Z"
         await play.serve()
 
 

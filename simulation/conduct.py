@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from domain import events as e
 from domain.definition.program import Program
 from domain.paths import SLOW, UNDO, index_of, path_of, scope_of
-from domain.state import Queued, Running, Scope, Stuck, Waiting, step_of
+from domain.state import Execution, Queued, Running, Scope, Stuck, Waiting, step_of
 from domain.steps.compensate import Compensate
 from domain.steps.map import Map
 from domain.steps.scope import ScopeStep
@@ -78,7 +78,7 @@ class Conduct:
 
     def _check_what_is_open(self) -> None:
         state, program = self._instance.state, self._program
-        at_work = any(isinstance(open, Queued | Running) for open in state.open.values())
+        at_work = any(_is_at_work(open) for open in state.open.values())
         if state.status == ("waiting" if at_work else "running"):
             self._instance.fail("I2", f"it is {state.status}, open are {sorted(state.open)}")
         for execution, open in state.open.items():
@@ -234,6 +234,12 @@ class Conduct:
         needed = {"all": all, "any": min(1, all)}.get(str(step.join), step.join)
         if cancelled and len(begun - failed - cancelled) < int(needed):
             self._instance.fail("I10", f"{execution} was joined, and {sorted(cancelled)} had not ended")
+
+
+def _is_at_work(open: Execution) -> bool:
+    """A child that runs is waited for; one that is called back, or about to begin, is work."""
+    awaited = isinstance(open, Running) and open.work.order is not None and open.work.undoes is None
+    return isinstance(open, Queued | Running) and not awaited
 
 
 CHECKS: dict[type[e.Event], Callable[[Conduct, Any], None]] = {

@@ -76,7 +76,11 @@ def _instance_started(state: State, event: e.InstanceStarted) -> None:
     state.definition_hash = event.definition_hash
     state.correlation_id = event.correlation_id
     state.labels = event.labels or {}
-    state.priority = event.priority or "normal"
+    if event.priority not in (
+        None,
+        "normal",
+    ):  # The default as it is written: what is stored may not depend on more.
+        state.priority = event.priority
     state.parent = event.parent
     state.created_at = event.at
     state.start_at = event.start_at

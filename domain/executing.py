@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from domain.events import Json, StepScheduled, StepStarted
+from domain.executions import CHILD
 from domain.paths import UNDO, blocks_of, index_of, path_of, scope_of, visit_of
 from domain.state import Attempted, Closed, Execution, Queued, Running, Scope, State, Undoable, Work
 
@@ -133,7 +134,7 @@ def closed(state: State, execution: str, *, accepted: int = 0) -> Work | None:
 
 def completed(state: State, execution: str, work: Work | None, output: Json) -> None:
     """Its effect stands: if there is an undo for it, it joins the list."""
-    if work is not None and work.compensate_with is not None:
+    if work is not None and work.compensate_with is not None and not _left_nothing(work):
         state.undo.pop(execution, None)  # The order is that of completion.
         state.undo[execution] = Undoable(
             execution=execution,
@@ -148,6 +149,11 @@ def completed(state: State, execution: str, work: Work | None, output: Json) -> 
             child=work.child,
             owner=work.owner,
         )
+
+
+def _left_nothing(work: Work) -> bool:
+    """Of a child that a person stood in for there is nothing to undo: it never ran, or has undone what it did."""
+    return work.child is None and work.action.startswith(CHILD)
 
 
 def undone(state: State, execution: str) -> None:

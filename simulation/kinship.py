@@ -62,7 +62,7 @@ class Kinship:
         asked = (order.definition, order.correlation_id, scheduled.priority, depth)
         if told != asked or order.version not in (None, event.version):
             child.fail("I11", f"it was started as {told}, and ordered as {asked}")
-        if event.input != parent.scheduled[number[0]].input and event.input != scheduled.input:
+        if event.input != _input_of(parent, number):
             child.fail("I11", "it was started with another input than was ordered")
         if order.timeout_at is not None and (event.timeout_at is None or event.timeout_at > order.timeout_at):
             child.fail(
@@ -133,6 +133,13 @@ class Kinship:
         if (execution, attempt) not in parent.orders:
             return None
         return self._instances.get(parent.started[execution, attempt])
+
+
+def _input_of(parent: Instance, number: tuple[str, int]) -> object:
+    """As made for the first attempt, or anew for a later one, when the data had been changed."""
+    execution, attempt = number
+    orders = [one for (name, _), one in parent.orders.items() if name == execution and one.attempt <= attempt]
+    return next((one.input for one in reversed(orders) if one.input is not None), None)
 
 
 def _standing(told: object) -> list[str]:

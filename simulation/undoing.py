@@ -17,7 +17,9 @@ from simulation.instance import Instance
 
 def _scheduled(instance: Instance, event: e.StepScheduled) -> None:
     first = event.execution not in instance.state.open
-    instance.scheduled.setdefault(event.execution, event)
+    before = instance.scheduled.setdefault(event.execution, event)
+    if before.compensate_with is None and event.compensate_with is not None:
+        instance.scheduled[event.execution] = event  # The first one could not even be asked.
     if event.child is not None:
         instance.orders[event.execution, event.attempt] = event
     if event.undoes is not None and first:
@@ -78,7 +80,8 @@ def _ignored(instance: Instance, event: e.ResultIgnored) -> None:
     if known or event.error is not None or execution.endswith(UNDO) or execution not in instance.scheduled:
         return
     succeeded(instance, execution)
-    rolling_back = instance.state.rollback is not None and instance.state.status == "compensating"
+    state = instance.state
+    rolling_back = state.rollback is not None and (state.status == "compensating" or state.ended)
     if rolling_back and execution not in instance.state.open and execution in instance.succeeded:
         instance.expected.insert(0, execution)
 
@@ -104,9 +107,8 @@ def _rollback(instance: Instance, event: e.CompensationStarted) -> None:
     """S154: the reverse of the order of completion; what is still being tried is newest, if it has succeeded late or
     is a child. A child that is over and is called back does not begin anew what it undoes already."""
     open = instance.state.open
-    running = [one for one in open if one not in instance.succeeded and will_join(instance, one)]
     standing = [one for one in instance.succeeded if instance.undone.get(one, "given up") == "given up"]
-    standing += running if "#" not in event.trigger else []
+    standing += [one for one in open if one not in instance.succeeded and will_join(instance, one)]
     tried = [one for one in standing if one in instance.state.open]
     done = [one for one in reversed(standing) if one not in tried]
     first = event.executions[: len(event.executions) - sum(one in done for one in event.executions)]

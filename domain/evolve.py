@@ -19,6 +19,7 @@ from domain.executing import (
     block_begun,
     closed,
     completed,
+    cut_off,
     given_up,
     is_active,
     opened,
@@ -169,7 +170,7 @@ def _step_failed(state: State, event: e.StepFailed) -> None:
 
 
 def _step_cancelled(state: State, event: e.StepCancelled) -> None:
-    closed(state, event.execution)
+    cut_off(state, event.execution)
 
 
 def _result_ignored(state: State, event: e.ResultIgnored) -> None:

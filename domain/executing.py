@@ -165,13 +165,20 @@ def undone(state: State, execution: str) -> None:
             state.rollback.pending.remove(execution)
 
 
+def cut_off(state: State, execution: str) -> None:
+    """It is over without a result. If it was an undo, another one is another attempt: a worker may have this one."""
+    open = state.open[execution]
+    closed(state, execution)
+    if isinstance(open, Attempted) and (undoes := open.work.undoes) is not None:
+        state.undo[undoes] = replace(state.undo[undoes], tried=open.attempt)
+
+
 def given_up(state: State, undo: str) -> None:
     """A person gave up on an undo: the effect stands, and a later rollback counts its attempts on from there."""
-    open = attempted(state.open[undo])
-    undoes = open.work.undoes
-    closed(state, undo)
+    undoes = attempted(state.open[undo]).work.undoes
     assert undoes is not None
-    state.undo[undoes] = replace(state.undo[undoes], tried=open.attempt)
+    cut_off(state, undo)
+    state.undo[undoes] = replace(state.undo[undoes], given_up=True)
     if state.rollback is not None and undoes in state.rollback.pending:
         state.rollback.pending.remove(undoes)
         state.rollback.failed.append(undoes)

@@ -22,7 +22,7 @@ def _step_started(instance: Instance, event: e.StepStarted) -> None:
         instance.fail("I6", f"{event.execution} attempt {event.attempt} was handed out and was not queued")
     elif open.due_at > instance.now + GRACE:
         instance.fail("I8", f"{event.execution} was handed out before it was due")
-    if instance.state.paused and not instance.state.ended:
+    if instance.state.paused and not instance.state.ended and event.execution not in instance.told:
         instance.fail("I6", f"{event.execution} was handed out while the instance was paused")
     if instance.started.setdefault((event.execution, event.attempt), event.token) != event.token:
         instance.fail("I4", f"{event.execution} attempt {event.attempt} was handed out twice")

@@ -40,7 +40,8 @@ class Instance:
             tuple[str, int], e.StepScheduled
         ] = {}  # Attempts that children run as, or are called back by.
         self.begun: dict[tuple[str, int], datetime] = {}  # When these began.
-        self.to_tell: set[str] = set()  # Children that were given up in this transaction.
+        self.to_tell: set[str] = set()  # Children that were given up in this transaction,
+        self.told: set[str] = set()  # and the undos by which they hear of it.
         self.conduct: Conduct | None = None
         self.calm_from: datetime | None = None  # Once nothing goes wrong any more.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from domain import events as e
 from domain.paths import UNDO, undo_of
-from domain.state import State
+from domain.state import Queued, State
 from simulation.instance import Instance
 
 FAILS_WITH = {
@@ -44,6 +44,10 @@ class Kinship:
         """One transaction is over: whoever was given up in it hears of it."""
         if instance.to_tell:
             instance.fail("I7", f"the children of {sorted(instance.to_tell)} were given up, and go on")
+        for undo in sorted(instance.told):
+            if isinstance(instance.state.open.get(undo), Queued):
+                instance.fail("I7", f"{undo} was to begin at once")
+        instance.told.clear()
 
     def _born(self, child: Instance, event: e.InstanceStarted) -> None:
         """As an attempt of its parent that has begun, under the id that stands there, and as was ordered."""

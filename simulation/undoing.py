@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from domain import events as e
 from domain.moves import Migrated
-from domain.paths import UNDO
+from domain.paths import UNDO, undo_of
 from domain.rollback import BY_PARENT
 from domain.state import Attempted, Queued, Running
 from simulation.instance import Instance
@@ -35,6 +35,7 @@ def _undo_begins(instance: Instance, undoes: str) -> None:
         instance.fail("I10", f"{undoes} is undone twice")
     if undoes in instance.to_tell:
         instance.to_tell.remove(undoes)
+        instance.told.add(undo_of(undoes))
         instance.expected = [one for one in instance.expected if one != undoes]
         return  # A child that runs hears of it at once, whatever else is under way.
     if undoes in instance.expected:

@@ -61,6 +61,7 @@ def opened(state: State, execution: str) -> None:
 def work_opened(state: State, event: StepScheduled) -> Work:
     """Opens what can be attempted. If it can be undone, it remembers the item that it is done for."""
     opened(state, event.execution)
+    before = state.closed.get(event.execution)  # Of an undo that came to nothing and is tried again.
     work = Work(
         step=event.step,
         action=event.action,
@@ -69,6 +70,7 @@ def work_opened(state: State, event: StepScheduled) -> Work:
         input=event.input,
         compensate_with=event.compensate_with,
         undoes=event.undoes,
+        reported=[] if before is None else list(before.reported),
         order=event.child,
         owner=None if event.undoes is None else state.undo[event.undoes].owner,
     )

@@ -6,7 +6,7 @@ told: success, definite failure or nothing (I16); what the log says is compared 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from random import Random
 from typing import Any, Literal
@@ -33,6 +33,13 @@ ANSWER_WITHIN = 6.0
 TRIES = 6
 NAMESPACE = "default"
 HOUR_MS = 3_600_000
+KINDS_OF_ACTS = (
+    ["go"] * 6
+    + ["note", "note", "stop", "cancel", "pause", "pause", "data", "undo", "terminate"]
+    + ["migrate"] * 4
+)
+ROUGH_ACTS = ("cancel", "cancel", "undo", "terminate", "terminate", "pause", "stop", "go", "migrate")
+"""What strangers do to families."""
 
 Told = Literal["granted", "refused", "not now", "nothing"]
 
@@ -258,13 +265,11 @@ class Customer:
                 await _do_something(client, instance, number)
 
 
-async def _do_something(client: Client, instance: str, number: int) -> None:
+async def _do_something(
+    client: Client, instance: str, number: int, kinds: Sequence[str] = KINDS_OF_ACTS
+) -> None:
     random = client.random
-    kind = random.choice(
-        ["go"] * 6
-        + ["note", "note", "stop", "cancel", "pause", "pause", "data", "undo", "terminate"]
-        + ["migrate"] * 4
-    )
+    kind = random.choice(kinds)
     if kind == "migrate":
         await client.migrate(instance)
         return
@@ -293,7 +298,7 @@ async def _signal(client: Client, instance: str, name: str, id: str) -> None:
 
 
 class Stranger:
-    """Knows of children, and now and then does something to one, whoever has ordered it."""
+    """Knows of children, and now and then does something to one, whoever has ordered it, or to who has."""
 
     def __init__(self, client: Client, look: Callable[[], list[str]]) -> None:
         self._client = client
@@ -301,10 +306,10 @@ class Stranger:
 
     async def run(self, chaos_seconds: float) -> None:
         client, pause = self._client, chaos_seconds * 0.3
-        for number in range(client.random.choice((0, 1, 3, 6))):
+        for number in range(client.random.choice((0, 2, 4, 8))):
             await client.clock.sleep(client.random.uniform(0, pause))
-            if children := self._look():
-                await _do_something(client, client.random.choice(children), number)
+            if kin := self._look():
+                await _do_something(client, client.random.choice(kin), number, ROUGH_ACTS)
 
 
 class Operator:

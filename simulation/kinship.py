@@ -75,8 +75,15 @@ class Kinship:
         child.in_time(parent.begun[number], "its start")
 
     def _begun(self, parent: Instance, event: e.StepStarted) -> None:
-        if (event.execution, event.attempt) in parent.orders:
-            parent.begun[event.execution, event.attempt] = parent.now
+        if (event.execution, event.attempt) not in parent.orders:
+            return
+        parent.begun[event.execution, event.attempt] = parent.now
+        for (execution, attempt), token in parent.started.items():
+            other = (execution, attempt) != (event.execution, event.attempt)
+            if token == event.token and other and not event.execution.endswith(UNDO):
+                parent.fail(
+                    "I11", f"{event.execution} attempt {event.attempt} has the child of attempt {attempt}"
+                )
 
     def _completed(self, parent: Instance, event: e.StepCompleted) -> None:
         child = self._child(parent, event.execution, event.attempt)

@@ -14,6 +14,9 @@ from domain.rollback import BY_PARENT
 from domain.state import Attempted, Queued, Running
 from simulation.instance import Instance
 
+CHILD = "workflow:"
+"""How the action of a step begins that is a workflow itself."""
+
 
 def _scheduled(instance: Instance, event: e.StepScheduled) -> None:
     first = event.execution not in instance.state.open
@@ -140,7 +143,7 @@ def succeeded(instance: Instance, execution: str) -> None:
 def is_child(instance: Instance, execution: str) -> bool:
     """Whether a child workflow is being tried; its undo is none."""
     open = instance.state.open.get(execution)
-    return isinstance(open, Attempted) and open.work.order is not None and open.work.undoes is None
+    return isinstance(open, Attempted) and open.work.action.startswith(CHILD) and open.work.undoes is None
 
 
 def runs_or_stands(instance: Instance, execution: str) -> bool:

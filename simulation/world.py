@@ -266,11 +266,18 @@ class World:
         return self.spawn(customer.run(self._chaos), Process(f"client-{number}"))
 
     def _meddle(self) -> asyncio.Task[None]:
-        stranger = Stranger(self._client("stranger"), self._children)
+        stranger = Stranger(self._client("stranger"), self._kin)
         return self.spawn(stranger.run(self._chaos), Process("stranger"))
 
-    def _children(self) -> list[str]:
-        return [id for id, instance in self.watch.instances.items() if instance.state.parent is not None]
+    def _children(self) -> dict[str, str]:
+        """And whose they are."""
+        known = self.watch.instances.items()
+        return {id: one.state.parent.instance_id for id, one in known if one.state.parent is not None}
+
+    def _kin(self) -> list[str]:
+        """Each child twice, and its parent once."""
+        children = self._children()
+        return [*children, *children, *children.values()]
 
     def _client(self, name: str) -> Client:
         return Client(

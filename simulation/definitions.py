@@ -26,6 +26,12 @@ POLICIES: tuple[Tree, ...] = (
     {"maxAttempts": 4, "initialInterval": "100ms", "jitter": 0.5, "nonRetryableErrors": ["A"]},
 )
 ALWAYS = 1.0
+CHILD_ERRORS = (
+    "ChildFailedError",
+    "ChildTerminatedError",
+    "ChildTimedOutError",
+    "ChildCompensationFailedError",
+)
 
 ORDER = Path(__file__).with_name("order.yaml")
 """The order saga, in its form with an approval, a deadline and a savepoint."""
@@ -73,6 +79,8 @@ class Writer:
             "errorHandlers": [self._handler(top) for _ in range(self._random.choice((0, 0, 1, 2)))],
             "steps": steps + self._undos,
         }
+        if self._children and self._one_in(2):  # A child's failure waits for a person.
+            tree["errorHandlers"].insert(0, {"errors": list(CHILD_ERRORS), "do": "pause"})
         if self._limited and self._one_in(2):
             tree |= {"timeout": "25s", "onTimeout": self._random.choice(("fail", "compensate"))}
         if self._tasks and self._one_in(2):

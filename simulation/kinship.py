@@ -206,8 +206,9 @@ def _check_child(parent: Instance, child: Instance, link: e.Parent) -> None:
         return
     undone = called and parent.undone.get(execution) == "compensated"
     if undone or _was_rolled_back(parent.state, partly=parent.partial):
+        terminated = child.state.outcome == "terminated"  # What it hears of then is said, and stands.
         for one in child.succeeded:
-            if one not in child.undone:
+            if one not in child.undone and not (terminated and succeeded_late(child, one)):
                 child.fail("I10", f"its parent was rolled back, and {one} stands")
 
 

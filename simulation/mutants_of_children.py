@@ -93,17 +93,6 @@ OF_CHILDREN: tuple[Mutant, ...] = (
         (Edit("engine.children:Children.scan", "self._look_at((row.instance, row.key))", "pass"),),
     ),
     Mutant(
-        "undo of a child counted anew",
-        "an undo that was cut off is handed out again under the number that it had",
-        (
-            Edit(
-                "domain.evolve:_step_cancelled",
-                "cut_off(state, event.execution)",
-                "closed(state, event.execution)",
-            ),
-        ),
-    ),
-    Mutant(
         "child of a ghost",
         "what a person stood in for after a child is undone as if it were there",
         (Edit("domain.executing:completed", " and not _left_nothing(work)", ""),),

@@ -77,10 +77,7 @@ def _instance_started(state: State, event: e.InstanceStarted) -> None:
     state.definition_hash = event.definition_hash
     state.correlation_id = event.correlation_id
     state.labels = event.labels or {}
-    if event.priority not in (
-        None,
-        "normal",
-    ):  # The default as it is written: what is stored may not depend on more.
+    if event.priority not in (None, state.priority):  # The default is never written, wherever it came from.
         state.priority = event.priority
     state.parent = event.parent
     state.created_at = event.at

@@ -42,6 +42,7 @@ def _compensated(instance: Instance, event: e.Compensated) -> None:
 def _step_failed(instance: Instance, event: e.StepFailed) -> None:
     if (event.error.details or {}).get("standing"):
         succeeded(instance, event.execution)  # A child has left something behind.
+        instance.late.add(event.execution)
     if event.retry_at is None:
         over(instance, event.execution)
     if event.at is None:

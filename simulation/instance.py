@@ -42,6 +42,9 @@ class Instance:
         self.begun: dict[tuple[str, int], datetime] = {}  # When these began.
         self.to_tell: set[str] = set()  # Children that were given up in this transaction,
         self.told: set[str] = set()  # and the undos by which they hear of it.
+        self.late: set[str] = (
+            set()
+        )  # Executions that succeeded too late to count, or failed and left something.
         self.conduct: Conduct | None = None
         self.calm_from: datetime | None = None  # Once nothing goes wrong any more.
 

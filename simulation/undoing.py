@@ -84,6 +84,7 @@ def _ignored(instance: Instance, event: e.ResultIgnored) -> None:
     if known or event.error is not None or execution.endswith(UNDO) or execution not in instance.scheduled:
         return
     succeeded(instance, execution)
+    instance.late.add(execution)
     state = instance.state
     rolling_back = state.rollback is not None and (state.status == "compensating" or state.ended)
     if rolling_back and execution not in instance.state.open and execution in instance.succeeded:
@@ -128,10 +129,12 @@ def _rollback(instance: Instance, event: e.CompensationStarted) -> None:
 
 
 def _migrated(instance: Instance, event: Migrated) -> None:
-    """What is still to succeed may have an undo now that it had not."""
+    """What is still to succeed may have an undo now that it had not; what has, too late to count, joins with it."""
     for execution, undo in event.undos.items():
         scheduled = instance.scheduled[execution]
         instance.scheduled[execution] = replace(scheduled, compensate_with=undo)
+        if execution in instance.late & instance.state.open.keys() - instance.succeeded.keys():
+            succeeded(instance, execution)
 
 
 def succeeded(instance: Instance, execution: str) -> None:

@@ -103,6 +103,13 @@ def resume_instance(turn: Turn, command: ResumeInstance) -> None:
 
 def retry_step(turn: Turn, command: RetryStep) -> None:
     stuck, step = _stuck(turn, command.execution)
+    if stuck.left_effects:
+        raise UnknownExecutionError(
+            instance_id=turn.state.id,
+            execution=command.execution,
+            reason="its child has left effects standing, which another child would not know of; skip it, resolve it "
+            "or let it fail, and they are undone with the rest",
+        )
     turn.emit(StepRetried(execution=command.execution))
     turn.cause = f"{step.id} is tried again"
     schedule_again(turn, step, command.execution, stuck, turn.at)

@@ -19,6 +19,7 @@ from domain.executing import (
     block_begun,
     closed,
     completed,
+    cut_off,
     given_up,
     is_active,
     opened,
@@ -76,7 +77,8 @@ def _instance_started(state: State, event: e.InstanceStarted) -> None:
     state.definition_hash = event.definition_hash
     state.correlation_id = event.correlation_id
     state.labels = event.labels or {}
-    state.priority = event.priority or "normal"
+    if event.priority not in (None, state.priority):  # The default is never written, wherever it came from.
+        state.priority = event.priority
     state.parent = event.parent
     state.created_at = event.at
     state.start_at = event.start_at
@@ -165,7 +167,7 @@ def _step_failed(state: State, event: e.StepFailed) -> None:
 
 
 def _step_cancelled(state: State, event: e.StepCancelled) -> None:
-    closed(state, event.execution)
+    cut_off(state, event.execution)
 
 
 def _result_ignored(state: State, event: e.ResultIgnored) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from domain.events import Json, StepScheduled, StepStarted
+from domain.executions import CHILD
 from domain.paths import UNDO, blocks_of, index_of, path_of, scope_of, visit_of
 from domain.state import Attempted, Closed, Execution, Queued, Running, Scope, State, Undoable, Work
 
@@ -60,6 +61,7 @@ def opened(state: State, execution: str) -> None:
 def work_opened(state: State, event: StepScheduled) -> Work:
     """Opens what can be attempted. If it can be undone, it remembers the item that it is done for."""
     opened(state, event.execution)
+    before = state.closed.get(event.execution)  # Of an undo that came to nothing and is tried again.
     work = Work(
         step=event.step,
         action=event.action,
@@ -68,6 +70,7 @@ def work_opened(state: State, event: StepScheduled) -> Work:
         input=event.input,
         compensate_with=event.compensate_with,
         undoes=event.undoes,
+        reported=[] if before is None else list(before.reported),
         order=event.child,
         owner=None if event.undoes is None else state.undo[event.undoes].owner,
     )
@@ -133,7 +136,7 @@ def closed(state: State, execution: str, *, accepted: int = 0) -> Work | None:
 
 def completed(state: State, execution: str, work: Work | None, output: Json) -> None:
     """Its effect stands: if there is an undo for it, it joins the list."""
-    if work is not None and work.compensate_with is not None:
+    if work is not None and work.compensate_with is not None and not _left_nothing(work):
         state.undo.pop(execution, None)  # The order is that of completion.
         state.undo[execution] = Undoable(
             execution=execution,
@@ -150,6 +153,11 @@ def completed(state: State, execution: str, work: Work | None, output: Json) -> 
         )
 
 
+def _left_nothing(work: Work) -> bool:
+    """Of a child that a person stood in for there is nothing to undo: it never ran, or has undone what it did."""
+    return work.child is None and work.action.startswith(CHILD)
+
+
 def undone(state: State, execution: str) -> None:
     """Its effect stands no longer."""
     state.undo.pop(execution, None)
@@ -159,13 +167,20 @@ def undone(state: State, execution: str) -> None:
             state.rollback.pending.remove(execution)
 
 
+def cut_off(state: State, execution: str) -> None:
+    """It is over without a result. If it was an undo, another one is another attempt: a worker may have this one."""
+    open = state.open[execution]
+    closed(state, execution)
+    if isinstance(open, Attempted) and (undoes := open.work.undoes) is not None:
+        state.undo[undoes] = replace(state.undo[undoes], tried=open.attempt)
+
+
 def given_up(state: State, undo: str) -> None:
     """A person gave up on an undo: the effect stands, and a later rollback counts its attempts on from there."""
-    open = attempted(state.open[undo])
-    undoes = open.work.undoes
-    closed(state, undo)
+    undoes = attempted(state.open[undo]).work.undoes
     assert undoes is not None
-    state.undo[undoes] = replace(state.undo[undoes], tried=open.attempt)
+    cut_off(state, undo)
+    state.undo[undoes] = replace(state.undo[undoes], given_up=True)
     if state.rollback is not None and undoes in state.rollback.pending:
         state.rollback.pending.remove(undoes)
         state.rollback.failed.append(undoes)

@@ -112,6 +112,11 @@ class Stuck(Struct, tag="stuck", rename="camel", omit_defaults=True, kw_only=Tru
     attempt: int
     error: StepError
 
+    @property
+    def left_effects(self) -> bool:
+        """Whether it was a child that could not undo all that it did."""
+        return self.work.is_awaited_child and self.work.child is not None
+
 
 class Waiting(Struct, tag="waiting", rename="camel", omit_defaults=True, kw_only=True):
     step: str
@@ -169,7 +174,8 @@ class Undoable(Struct, rename="camel", omit_defaults=True, kw_only=True, frozen=
     order: ChildOrder | None = None  # Of a child workflow,
     child: str | None = None  # and the instance that it ran as.
     owner: str | None = None
-    tried: int = 0  # Attempts of its undo that a person gave up on: another rollback counts on from there.
+    tried: int = 0  # Attempts of its undo that came to nothing: another rollback counts on from there.
+    given_up: bool = False  # By a person.
 
 
 class Rollback(Struct, rename="camel", omit_defaults=True, kw_only=True):

@@ -35,6 +35,7 @@ from domain.seen import reserved_names, seen_by
 from domain.state import Attempted, Running, Scope, State, Stuck, Waiting
 from domain.status import check_transition
 from domain.steps.scope import ScopeStep
+from domain.steps.workflow import begin_child
 
 if TYPE_CHECKING:
     from domain.commands import Command
@@ -219,6 +220,7 @@ class Turn:
         self.emit(StepCancelled(execution=execution, reason=reason))
         if isinstance(open, Attempted) and open.work.is_awaited_child and execution in self.state.undo:
             rollback.schedule_undo(self, self.state.undo[execution], reason)
+            begin_child(self, undo_of(execution), at_once=True)
 
     def cancel_everything(self, reason: str) -> None:
         """Cancels what is open, but undos, innermost first."""

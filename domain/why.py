@@ -317,7 +317,7 @@ class _Asked:
     def _stuck(self, name: str, open: Stuck) -> Cause:
         undo = open.work.undoes is not None
         named = f" --execution '{name}'"
-        acts = [self._act("try it again", "retry", named)]
+        acts = [] if open.left_effects else [self._act("try it again", "retry", named)]
         if undo:
             acts.append(self._act("leave the effect, and go on", "give-up", named))
         else:

@@ -185,7 +185,7 @@ class _Look:
             return  # It will be heard of again.
         elif not child.undo or (self.order.do == "terminate" and child.outcome == "terminated"):
             await self._tell_parent(None)
-        elif all(entry.tried for entry in child.undo.values()):
+        elif all(entry.given_up for entry in child.undo.values()):
             standing = list(child.undo)
             message = f"child {child.id} could not undo {', '.join(standing)}"
             details = {"instanceId": child.id, "standing": standing}

@@ -26,6 +26,7 @@ from simulation.clients import Asked, Read
 from simulation.follower import Follower
 from simulation.instance import Instance
 from simulation.invariants import Watch
+from simulation.kinship import check_kin, succeeded_late
 from simulation.remote_worker import Report
 from simulation.services import Services
 from simulation.virtual_time import ViolationError
@@ -49,37 +50,36 @@ def check_ends(watch: Watch, services: Services) -> None:
             instance.fail("I7", f"it has ended and has {sorted(state.open)} open")
         _check_effects(instance, services)
         _check_signals(instance)
+    check_kin(watch.instances)
 
 
 def _check_effects(instance: Instance, services: Services) -> None:
     state = instance.state
+    children = {execution for execution, _ in instance.orders}  # Their effects are those of the child.
     for execution in instance.succeeded:
         how = instance.undone.get(execution)
         if how is not None and how != "given up":
             continue
         if execution not in state.undo:
             instance.fail("I10", f"{execution} succeeded, was not undone, and is forgotten")
-        if how is not None and _late(instance, execution):
-            continue  # A person gave up on what was undone after the end.
+        if execution in instance.given_up_after_the_end:
+            continue  # A person gave up on what was undone then.
         if state.outcome in ("compensated", "cancelled") and not instance.partial:
             instance.fail("I10", f"it ended {state.outcome}, and {execution} stands")
-        if state.status == "failed" and execution not in state.standing and not _late(instance, execution):
+        if (
+            state.status == "failed"
+            and execution not in state.standing
+            and not succeeded_late(instance, execution)
+        ):
             instance.fail("I10", f"it ended {state.outcome}, and does not say that {execution} stands")
     for execution, how in instance.undone.items():
         key = f"{state.id}/{execution}{UNDO}"
-        if how == "compensated" and key not in services.effects:
+        if how == "compensated" and key not in services.effects and execution not in children:
             instance.fail("I10", f"{execution} counts as undone, and nothing undid it")
     for (execution, attempt), what in instance.results.items():
-        if what == "completed" and f"{state.id}/{execution}" not in services.effects:
+        done = f"{state.id}/{execution}" in services.effects or execution in children
+        if what == "completed" and not done:
             instance.fail("I10", f"{execution} attempt {attempt} completed, and nothing happened")
-
-
-def _late(instance: Instance, execution: str) -> bool:
-    """Whether its success was heard of after the end."""
-    return any(
-        isinstance(event, e.ResultIgnored) and event.execution == execution and event.why == "ended"
-        for event in instance.events
-    )
 
 
 def _check_signals(instance: Instance) -> None:

@@ -6,7 +6,7 @@ told: success, definite failure or nothing (I16); what the log says is compared 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from random import Random
 from typing import Any, Literal
@@ -33,6 +33,13 @@ ANSWER_WITHIN = 6.0
 TRIES = 6
 NAMESPACE = "default"
 HOUR_MS = 3_600_000
+KINDS_OF_ACTS = (
+    ["go"] * 6
+    + ["note", "note", "stop", "cancel", "pause", "pause", "data", "undo", "terminate"]
+    + ["migrate"] * 4
+)
+ROUGH_ACTS = ("cancel", "cancel", "undo", "terminate", "terminate", "pause", "stop", "go", "migrate")
+"""What strangers do to families."""
 
 Told = Literal["granted", "refused", "not now", "nothing"]
 
@@ -255,39 +262,54 @@ class Customer:
             if key is not None and random.random() < 0.2:
                 await client.signal_by_key("go", key, f"{client.name}-{number}")
             else:
-                await self._do_something(instance, number)
+                await _do_something(client, instance, number)
 
-    async def _do_something(self, instance: str, number: int) -> None:
-        client, random = self.client, self.client.random
-        kind = random.choice(
-            ["go"] * 6
-            + ["note", "note", "stop", "cancel", "pause", "pause", "data", "undo", "terminate"]
-            + ["migrate"] * 4
-        )
-        if kind == "migrate":
-            await client.migrate(instance)
-            return
-        if kind in ("go", "note", "stop"):
-            await self._signal(instance, kind, f"{client.name}-{number}")
-            return
-        if client.faults.strikes("client errs"):
-            await client.act(instance, acts.nonsense(random, client.name), "nonsense")
-        act = acts.plain(kind, client.name)
-        await client.act(instance, act, kind)
-        if kind == "pause":
-            await client.clock.sleep(random.uniform(0, 5))
-            await client.act(instance, acts.plain("resume", client.name), "resume")
 
-    async def _signal(self, instance: str, name: str, id: str) -> None:
-        client, random = self.client, self.client.random
-        payload = {"why": "enough", "approved": random.random() < 0.5}
-        signal = acts.signal(name, id, payload, client.name)
+async def _do_something(
+    client: Client, instance: str, number: int, kinds: Sequence[str] = KINDS_OF_ACTS
+) -> None:
+    random = client.random
+    kind = random.choice(kinds)
+    if kind == "migrate":
+        await client.migrate(instance)
+        return
+    if kind in ("go", "note", "stop"):
+        await _signal(client, instance, kind, f"{client.name}-{number}")
+        return
+    if client.faults.strikes("client errs"):
+        await client.act(instance, acts.nonsense(random, client.name), "nonsense")
+    act = acts.plain(kind, client.name)
+    await client.act(instance, act, kind)
+    if kind == "pause":
+        await client.clock.sleep(random.uniform(0, 5))
+        await client.act(instance, acts.plain("resume", client.name), "resume")
+
+
+async def _signal(client: Client, instance: str, name: str, id: str) -> None:
+    random = client.random
+    payload = {"why": "enough", "approved": random.random() < 0.5}
+    signal = acts.signal(name, id, payload, client.name)
+    await client.act(instance, signal, "signal", key=f"{instance}/{id}", body="first")
+    if client.faults.strikes("client repeats"):
         await client.act(instance, signal, "signal", key=f"{instance}/{id}", body="first")
-        if client.faults.strikes("client repeats"):
-            await client.act(instance, signal, "signal", key=f"{instance}/{id}", body="first")
-        if client.faults.strikes("client errs"):
-            other = acts.signal(name, id, {"why": "other"}, client.name)
-            await client.act(instance, other, "signal", key=f"{instance}/{id}", body="other")
+    if client.faults.strikes("client errs"):
+        other = acts.signal(name, id, {"why": "other"}, client.name)
+        await client.act(instance, other, "signal", key=f"{instance}/{id}", body="other")
+
+
+class Stranger:
+    """Knows of children, and now and then does something to one, whoever has ordered it, or to who has."""
+
+    def __init__(self, client: Client, look: Callable[[], list[str]]) -> None:
+        self._client = client
+        self._look = look
+
+    async def run(self, chaos_seconds: float) -> None:
+        client, pause = self._client, chaos_seconds * 0.3
+        for number in range(client.random.choice((0, 2, 4, 8))):
+            await client.clock.sleep(client.random.uniform(0, pause))
+            if kin := self._look():
+                await _do_something(client, client.random.choice(kin), number, ROUGH_ACTS)
 
 
 class Operator:

@@ -49,10 +49,13 @@ class Violation(Struct, rename="camel", omit_defaults=True, kw_only=True):
 
 
 class Summary(Struct, rename="camel", kw_only=True):
-    """Many worlds. `never_struck` are the kinds of faults that were not tried."""
+    """Many worlds; in `families` of them instances had children. `never_struck` are the kinds of faults that were not
+    tried."""
 
     worlds: int = 0
+    families: int = 0
     instances: int = 0
+    children: int = 0
     events: int = 0
     simulated_hours: float = 0.0
     seconds: float = 0.0
@@ -109,7 +112,9 @@ def many(seeds: range, *, jobs: int, write: Write, as_json: bool = False) -> int
     for outcome in _outcomes(_run, seeds, jobs, at_once=8):
         struck.update(outcome.struck)
         summary.events += outcome.events
+        summary.families += outcome.children > 0
         summary.instances += outcome.instances
+        summary.children += outcome.children
         summary.simulated_hours += outcome.seconds / 3600
         if outcome.problem is not None:
             summary.failed += 1
@@ -148,6 +153,7 @@ def _lines(summary: Summary) -> Iterator[str]:
             yield f"seed {violation.seed} fails with less too: {violation.smaller}"
     counts = f"{summary.worlds} worlds, {summary.instances} instances, {summary.events} events"
     yield f"{counts}, {summary.simulated_hours:.1f} simulated hours"
+    yield f"{summary.children} of the instances were children, in {summary.families} worlds"
     faults = ", ".join(f"{kind} {times}" for kind, times in summary.faults.items())
     yield f"{sum(summary.faults.values())} faults: {faults}"
     if summary.never_struck:

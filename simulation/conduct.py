@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from domain import events as e
 from domain.definition.program import Program
+from domain.moves import Migrated
 from domain.paths import SLOW, UNDO, index_of, path_of, scope_of
-from domain.state import Queued, Running, Scope, Stuck, Waiting, step_of
+from domain.state import Execution, Queued, Running, Scope, Stuck, Waiting, step_of
 from domain.steps.compensate import Compensate
 from domain.steps.map import Map
 from domain.steps.scope import ScopeStep
@@ -78,7 +79,7 @@ class Conduct:
 
     def _check_what_is_open(self) -> None:
         state, program = self._instance.state, self._program
-        at_work = any(isinstance(open, Queued | Running) for open in state.open.values())
+        at_work = any(_is_at_work(open) for open in state.open.values())
         if state.status == ("waiting" if at_work else "running"):
             self._instance.fail("I2", f"it is {state.status}, open are {sorted(state.open)}")
         for execution, open in state.open.items():
@@ -87,11 +88,17 @@ class Conduct:
             if state.status == "compensating" and not execution.endswith(UNDO):
                 self._instance.fail("I10", f"{execution} is open in the final rollback")
             if isinstance(open, Scope) and isinstance(step := program.steps[open.step], Map):
-                under_way = len({index_of(inside) for inside in open.open})
+                under_way = _under_way(open)
                 before = self._under_way.get(execution, 0)
                 self._under_way[execution] = under_way
                 if under_way > max(step.max_concurrency, before):  # It may have moved to where fewer may be.
                     self._instance.fail("I14", f"{under_way} items of {execution} run at once")
+
+    def _migrated(self, event: Migrated) -> None:
+        """What runs by the version that it leaves, in this transaction too, may be more than the next one allows."""
+        for execution, open in self._instance.state.open.items():
+            if isinstance(open, Scope):
+                self._under_way[execution] = _under_way(open)
 
     # Attempts ------------------------------------------------------------------------
 
@@ -236,6 +243,17 @@ class Conduct:
             self._instance.fail("I10", f"{execution} was joined, and {sorted(cancelled)} had not ended")
 
 
+def _under_way(scope: Scope) -> int:
+    """How many items of a map are at a step."""
+    return len({index_of(inside) for inside in scope.open})
+
+
+def _is_at_work(open: Execution) -> bool:
+    """A child that runs is waited for; one that is called back, or about to begin, is work."""
+    awaited = isinstance(open, Running) and open.work.order is not None and open.work.undoes is None
+    return isinstance(open, Queued | Running) and not awaited
+
+
 CHECKS: dict[type[e.Event], Callable[[Conduct, Any], None]] = {
     e.StepScheduled: Conduct._scheduled,
     e.StepFailed: Conduct._step_failed,
@@ -251,4 +269,5 @@ CHECKS: dict[type[e.Event], Callable[[Conduct, Any], None]] = {
     e.BlockFailed: Conduct._block_failed,
     e.StepCancelled: Conduct._cancelled,
     e.ScopeClosed: Conduct._closed,
+    Migrated: Conduct._migrated,
 }

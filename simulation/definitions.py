@@ -7,6 +7,7 @@ back does so by a decision on data that a working service sets to 0, or for erro
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -25,6 +26,12 @@ POLICIES: tuple[Tree, ...] = (
     {"maxAttempts": 4, "initialInterval": "100ms", "jitter": 0.5, "nonRetryableErrors": ["A"]},
 )
 ALWAYS = 1.0
+CHILD_ERRORS = (
+    "ChildFailedError",
+    "ChildTerminatedError",
+    "ChildTimedOutError",
+    "ChildCompensationFailedError",
+)
 
 ORDER = Path(__file__).with_name("order.yaml")
 """The order saga, in its form with an approval, a deadline and a savepoint."""
@@ -43,11 +50,12 @@ def deployable(tree: Tree) -> Deployable:
 
 
 class Writer:
-    """Writes one definition."""
+    """Writes one definition. `children` are the names of those that its steps may run."""
 
-    def __init__(self, random: Random, name: str) -> None:
+    def __init__(self, random: Random, name: str, children: Sequence[str] = ()) -> None:
         self._random = random
         self._name = name
+        self._children = children
         self._undos: list[Tree] = []
         self._tasks: list[str] = []
         self._savepoints: list[str] = []
@@ -71,6 +79,8 @@ class Writer:
             "errorHandlers": [self._handler(top) for _ in range(self._random.choice((0, 0, 1, 2)))],
             "steps": steps + self._undos,
         }
+        if self._children and self._one_in(2):  # A child's failure waits for a person.
+            tree["errorHandlers"].insert(0, {"errors": list(CHILD_ERRORS), "do": "pause"})
         if self._limited and self._one_in(2):
             tree |= {"timeout": "25s", "onTimeout": self._random.choice(("fail", "compensate"))}
         if self._tasks and self._one_in(2):
@@ -103,6 +113,7 @@ class Writer:
         kinds += ["parallel", "parallel", "map"] * (depth < 2) + ["decision"] * 2 * (
             number > 0 and after is not None
         )
+        kinds += ["workflow"] * (3 if self._children else 0)
         kind, id = self._random.choice(kinds), ids[number]
         match kind:
             case "decision":
@@ -121,6 +132,8 @@ class Writer:
                 step = self._parallel(depth)
             case "map":
                 step = self._map(depth)
+            case "workflow":
+                step = self._workflow(id, ids[number + 1 :])
             case _:
                 step = self._task(id, ids[number + 1 :])
         step["id"] = id
@@ -144,12 +157,43 @@ class Writer:
             self._undos.append(
                 {"id": f"u{id}", "type": "task", "action": self._action(f"u{id}"), **limits, "input": undo}
             )
+        self._say_more(step, id, later)
+        return step
+
+    def _workflow(self, id: str, later: list[str]) -> Tree:
+        """What its own definition says of the child is written in `families.py`."""
+        random = self._random
+        self._tasks.append(id)
+        step: Tree = {
+            "type": "workflow",
+            "definition": random.choice(self._children),
+            "input": random.choice(({"flag": {"$coalesce": ["$.flag", 0]}},) * 20 + ("$.missing",)),
+            "onParentClose": random.choice(("cancel",) * 6 + ("terminate", "terminate", "abandon")),
+        }
+        choices: dict[str, tuple[float, tuple[Any, ...]]] = {
+            "timeout": (0.4 if self._limited else 0, ("4s", "12s")),
+            "version": (0.3, ("1", "2")),
+            "retryPolicy": (0.4, POLICIES),
+            "onMaxRetriesExceeded": (0.4, ("compensate", "pause", "fail")),
+            "output": (0.7, ({"flag": "$"}, {"flag": "$"}, {"other": "$.missing"})),
+            "correlationId": (0.2, ("k",)),
+            "priority": (0.2, ("high",)),
+        }
+        step |= {
+            name: random.choice(values)
+            for name, (share, values) in choices.items()
+            if random.random() < share
+        }
+        self._say_more(step, id, later)
+        return step
+
+    def _say_more(self, step: Tree, id: str, later: list[str]) -> None:
+        """What any step may have that is attempted."""
         if later and self._one_in(8):
-            step["fallback"] = random.choice(later)
+            step["fallback"] = self._random.choice(later)
         if self._one_in(4):
             step["savepoint"] = f"p{id}"
             self._savepoints.append(f"p{id}")
-        return step
 
     def _action(self, id: str) -> str:
         return self._random.choice(

@@ -35,6 +35,16 @@ class Instance:
         self.expected: list[str] = []  # What a rollback will undo next, in order.
         self.partial = False  # Whether the last rollback was a step of the definition.
         self.ignored: set[tuple[str, int]] = set()  # Attempts whose result is on record as ignored.
+        self.given_up_after_the_end: set[str] = set()  # Executions whose undo a person gave up then.
+        self.orders: dict[
+            tuple[str, int], e.StepScheduled
+        ] = {}  # Attempts that children run as, or are called back by.
+        self.begun: dict[tuple[str, int], datetime] = {}  # When these began.
+        self.to_tell: set[str] = set()  # Children that were given up in this transaction,
+        self.told: set[str] = set()  # and the undos by which they hear of it.
+        self.late: set[str] = (
+            set()
+        )  # Executions that succeeded too late to count, or failed and left something.
         self.conduct: Conduct | None = None
         self.calm_from: datetime | None = None  # Once nothing goes wrong any more.
 

@@ -1,18 +1,17 @@
 """What must hold after every commit, told again without the code that is under test.
 
 `Watch` hears of each transaction at its instant, folds every instance once more, and raises `ViolationError` for the
-first thing that must not be, under the name of the invariant (I1 to I16) that it breaks. What can only be told at the
-end stands in `aftermath.py`, what an instance's definition says of it in `conduct.py`.
+first thing that must not be, under the name of the invariant (I1 to I16) that it breaks. Attempts are told in
+`attempts.py`, undoing in `undoing.py`, parents and children in `kinship.py`, what an instance's definition says of it
+in `conduct.py`, and what can only be told at the end in `aftermath.py`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
-
-from msgspec.structs import replace
 
 from domain import events as e
 from domain import kept_signals
@@ -21,19 +20,17 @@ from domain.definition.program import Program
 from domain.errors import CorruptHistoryError
 from domain.evolve import evolve
 from domain.kept_signals import KeptSignals
-from domain.moves import Migrated
 from domain.other_events import SignalForwarded
-from domain.paths import UNDO
-from domain.state import Queued, Running, Waiting
+from domain.state import Waiting
 from engine.ports import OwedRow, Recorded
 from engine.rows import rows_of
 from engine.store.memory import MemoryStore
+from simulation import attempts, undoing
 from simulation.conduct import Conduct
-from simulation.instance import CALM, LOST, Instance
+from simulation.instance import CALM, Instance
+from simulation.kinship import Kinship
 from simulation.virtual_time import ViolationError
 
-GRACE = timedelta(milliseconds=1)
-"""A claim may come so much before an attempt is due (domain/results.py)."""
 FOLLOWS = {
     "pending": ("running", "failed"),
     "running": ("waiting", "completed", "failed", "compensating"),
@@ -67,6 +64,7 @@ class Watch:
         self._programs = programs
         self._handed = handed
         self._position = 0
+        self._kinship = Kinship(self.instances)
 
     def version_of(self, instance: str) -> int:
         """As the log has it at this instant."""
@@ -92,6 +90,7 @@ class Watch:
             self.check_owed(instance)
             if instance.conduct is not None:
                 instance.conduct.settled()
+            self._kinship.settled(instance)
 
     def _kept(self, recorded: Recorded) -> None:
         """I9: one that is forwarded belongs to nobody else, and its row says what the log says."""
@@ -121,6 +120,7 @@ class Watch:
             check(instance, event)
         if isinstance(event, e.InstanceStarted):
             self._started(instance, event)
+        self._kinship.happens(instance, event)
         if instance.conduct is not None:
             instance.conduct.happens(event)
         try:
@@ -144,170 +144,6 @@ class Watch:
 
 def _brief(rows: dict[str, OwedRow]) -> list[str]:
     return [f"{key}: {row.kind} {row.attempt} {row.timer_at}" for key, row in sorted(rows.items())]
-
-
-# Steps ---------------------------------------------------------------------------
-
-
-def _scheduled(instance: Instance, event: e.StepScheduled) -> None:
-    first = event.execution not in instance.state.open
-    instance.scheduled.setdefault(event.execution, event)
-    if event.undoes is None or not first:
-        return
-    if event.undoes not in instance.succeeded:
-        instance.fail("I10", f"{event.undoes} is undone and never succeeded")
-    if instance.undone.get(event.undoes) == "given up":
-        del instance.undone[event.undoes]  # A later rollback tries once more what a person gave up.
-    if event.undoes in instance.undone:
-        instance.fail("I10", f"{event.undoes} is undone twice")
-    if event.undoes in instance.expected:
-        if instance.expected[0] != event.undoes:
-            instance.fail("I10", f"{event.undoes} is undone before {instance.expected[0]}")
-        instance.expected.pop(0)
-    elif instance.state.rollback is not None:
-        instance.fail("I10", f"{event.undoes} is undone, and nobody asked for it")
-    if (rollback := instance.state.rollback) is not None:
-        for execution, open in instance.state.open.items():
-            if isinstance(open, Queued | Running) and open.work.undoes in rollback.pending:
-                instance.fail("I10", f"{event.undoes} is undone while {execution} is under way")
-
-
-def _step_started(instance: Instance, event: e.StepStarted) -> None:
-    open = instance.state.open.get(event.execution)
-    if not isinstance(open, Queued) or open.attempt != event.attempt:
-        instance.fail("I6", f"{event.execution} attempt {event.attempt} was handed out and was not queued")
-    elif open.due_at > instance.now + GRACE:
-        instance.fail("I8", f"{event.execution} was handed out before it was due")
-    if instance.state.paused and not instance.state.ended:
-        instance.fail("I6", f"{event.execution} was handed out while the instance was paused")
-    if instance.started.setdefault((event.execution, event.attempt), event.token) != event.token:
-        instance.fail("I4", f"{event.execution} attempt {event.attempt} was handed out twice")
-
-
-def _step_completed(instance: Instance, event: e.StepCompleted) -> None:
-    _accepted(instance, event.execution, event.attempt, "completed")
-    _succeeded(instance, event.execution)
-
-
-def _compensated(instance: Instance, event: e.Compensated) -> None:
-    _accepted(instance, event.execution, event.attempt, "compensated")
-    if instance.undone.setdefault(event.undoes, "compensated") != "compensated":
-        instance.fail("I10", f"{event.undoes} was undone and had been given up")
-
-
-def _left(instance: Instance, event: e.StepCancelled | e.StepSkipped | e.StepGivenUp) -> None:
-    _over(instance, event.execution)
-
-
-def _step_failed(instance: Instance, event: e.StepFailed) -> None:
-    if event.retry_at is None:
-        _over(instance, event.execution)
-    if event.at is None:
-        return  # It could not even be asked: nobody has reported anything.
-    open = instance.state.open.get(event.execution)
-    if event.timeout is None:
-        _accepted(instance, event.execution, event.attempt, "failed")
-    elif event.timeout == "leaseLost":
-        handed = instance.handed[f"{instance.state.id}/{event.execution}", event.attempt]
-        if handed and instance.calm_from is not None and event.at > instance.calm_from - CALM + LOST:
-            instance.fail("I6", f"{event.execution} was taken from a worker that lives")
-    else:
-        limit = _limit(open, event.timeout)
-        if limit is None or limit > event.at:
-            instance.fail("I8", f"{event.execution} timed out ({event.timeout}) before {limit}")
-        if event.timeout != "heartbeat":  # A bare beat moves its time, and is on no record.
-            instance.in_time(limit, f"{event.timeout} of {event.execution}")
-
-
-def _limit(open: object, timeout: e.TimeoutKind) -> datetime | None:
-    if not isinstance(open, Queued | Running):
-        return None
-    match timeout:
-        case "scheduleToClose":
-            return open.timeouts.schedule_to_close_at
-        case "scheduleToStart":
-            return open.timeouts.schedule_to_start_at
-        case "startToClose":
-            return open.closes_at if isinstance(open, Running) else None
-        case _:
-            return open.silent_at if isinstance(open, Running) else None
-
-
-def _accepted(instance: Instance, execution: str, attempt: int, what: str) -> None:
-    """A result that counts: of the attempt that runs, and the first of that attempt."""
-    open = instance.state.open.get(execution)
-    if not isinstance(open, Running) or open.attempt != attempt:
-        instance.fail("I6", f"{execution} attempt {attempt} {what}, and it was not running")
-    if (execution, attempt) in instance.results:
-        instance.fail(
-            "I5", f"{execution} attempt {attempt} {what} after it {instance.results[execution, attempt]}"
-        )
-    instance.results[execution, attempt] = what
-
-
-def _succeeded(instance: Instance, execution: str) -> None:
-    instance.succeeded.pop(execution, None)  # What succeeded late before counts from now on.
-    if instance.scheduled[execution].compensate_with is not None:
-        instance.succeeded[execution] = None
-
-
-def _ignored(instance: Instance, event: e.ResultIgnored) -> None:
-    """A late success joins the list unless it is there; the final rollback undoes it next, a partial one does not."""
-    execution, number = event.execution, (event.execution, event.attempt)
-    if number in instance.ignored or number in instance.results:
-        instance.fail("I5", f"a result of {number} was put on record before")
-    instance.ignored.add(number)
-    known = execution in instance.succeeded
-    if known or event.error is not None or execution.endswith(UNDO) or execution not in instance.scheduled:
-        return
-    _succeeded(instance, execution)
-    rolling_back = instance.state.rollback is not None and instance.state.status == "compensating"
-    if rolling_back and execution not in instance.state.open and execution in instance.succeeded:
-        instance.expected.insert(0, execution)
-
-
-def _resolved(instance: Instance, event: e.StepResolved) -> None:
-    undoes = instance.scheduled[event.execution].undoes
-    if undoes is None:
-        _succeeded(instance, event.execution)
-    else:
-        instance.undone[undoes] = "resolved"
-
-
-def _given_up(instance: Instance, event: e.CompensationGivenUp) -> None:
-    undoes = instance.scheduled[event.execution].undoes
-    assert undoes is not None
-    instance.undone[undoes] = "given up"
-
-
-def _over(instance: Instance, execution: str) -> None:
-    """An execution that is over without success, though one came late, joins the list only now."""
-    if execution in instance.succeeded:
-        del instance.succeeded[execution]
-        instance.succeeded[execution] = None
-
-
-def _rollback(instance: Instance, event: e.CompensationStarted) -> None:
-    """S154: the reverse of the order of completion; what is still being tried, and has succeeded late, is newest."""
-    standing = [one for one in instance.succeeded if instance.undone.get(one, "given up") == "given up"]
-    tried = [one for one in standing if one in instance.state.open]
-    done = [one for one in reversed(standing) if one not in tried]
-    first = event.executions[: len(event.executions) - sum(one in done for one in event.executions)]
-    rest = event.executions[len(first) :]
-    if set(first) - set(tried) or rest != [one for one in done if one in rest]:
-        instance.fail("I10", f"{event.executions} is not the reverse of {standing}")
-    if "#" not in event.trigger and len(event.executions) != len(standing):
-        instance.fail("I10", f"{event.executions} leaves something of {standing} standing")
-    under_way = [one for one in event.executions if one + UNDO in instance.state.open]
-    instance.expected = [one for one in event.executions if one not in under_way]
-    instance.partial = "#" in event.trigger
-
-
-def _migrated(instance: Instance, event: Migrated) -> None:
-    """What is still to succeed may have an undo now that it had not."""
-    for execution, undo in event.undos.items():
-        scheduled = instance.scheduled[execution]
-        instance.scheduled[execution] = replace(scheduled, compensate_with=undo)
 
 
 # Waits, signals, deadlines ---------------------------------------------------------
@@ -374,19 +210,8 @@ def _status(instance: Instance, event: e.StatusChanged) -> None:
 
 
 CHECKS: dict[type[e.Event], Callable[[Instance, Any], None]] = {
-    e.StepScheduled: _scheduled,
-    e.StepStarted: _step_started,
-    e.StepCompleted: _step_completed,
-    e.StepFailed: _step_failed,
-    e.StepCancelled: _left,
-    e.StepSkipped: _left,
-    e.StepGivenUp: _left,
-    e.StepResolved: _resolved,
-    e.ResultIgnored: _ignored,
-    e.Compensated: _compensated,
-    e.CompensationGivenUp: _given_up,
-    e.CompensationStarted: _rollback,
-    Migrated: _migrated,
+    **attempts.CHECKS,
+    **undoing.CHECKS,
     e.SignalReceived: _received,
     e.SignalHandled: _handled,
     e.WaitEnded: _wait_ended,

@@ -6,6 +6,7 @@ worlds says that a fault or a check is missing there; a text that has moved must
 
 from __future__ import annotations
 
+from simulation.mutants_of_children import OF_CHILDREN
 from simulation.mutation import Edit, Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -503,4 +504,5 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
         quick=True,
     ),
+    *OF_CHILDREN,
 )

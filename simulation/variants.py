@@ -52,6 +52,10 @@ def _change(step: Tree, random: Random) -> None:
         step["maxConcurrency"] = random.randint(1, 4)
     elif kind == "map" and dice < 0.6:
         step["join"] = "any"
+    elif kind == "workflow" and dice < 0.2:
+        step["onParentClose"] = random.choice(("cancel", "abandon", "terminate"))
+    elif kind == "workflow" and dice < 0.3:
+        step["retryPolicy"] = {"maxAttempts": 2}
     elif kind == "wait" and "signal" in step and dice < 0.2:
         step["signal"] = "note"
 

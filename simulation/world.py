@@ -32,8 +32,9 @@ from engine.ports import Recorded
 from engine.store.memory import MemoryStore
 from simulation import aftermath
 from simulation.answers import check_answers
-from simulation.clients import NAMESPACE, Asked, Client, Customer, Operator, Read
+from simulation.clients import NAMESPACE, Asked, Client, Customer, Operator, Read, Stranger
 from simulation.definitions import QUEUES, Writer, deployable, order
+from simulation.families import children
 from simulation.faults import Faults
 from simulation.follower import Follower
 from simulation.invariants import Watch
@@ -43,7 +44,7 @@ from simulation.remote_worker import Report
 from simulation.services import Services
 from simulation.store import Database
 from simulation.trouble import Trouble
-from simulation.variants import Mapping, variant
+from simulation.variants import Mapping, Tree, variant
 from simulation.virtual_time import (
     START,
     EndlessError,
@@ -79,6 +80,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     rates: dict[str, float]
     events: int
     instances: int
+    children: int
     seconds: float
     steps: int
     problem: str | None = None
@@ -159,6 +161,7 @@ class World:
             rates=self.faults.rates,
             events=len(self.memory.log),
             instances=len(self.watch.instances),
+            children=len(self._children()),
             seconds=self.loop.time(),
             steps=self.loop.steps,
             problem=problem,
@@ -214,8 +217,11 @@ class World:
         trouble = Trouble(self)
         for node in self.nodes():
             node.start()
-        names = await self._deploy()
+        families = children(self._dice("children"))
+        names = await self._deploy(families)
         customers = [self._live(number, names) for number in range(self._instances)]
+        if families:
+            customers.append(self._meddle())
         following = self.spawn(self.follower.run(), Process("follower"))
         trouble.begin()
         await asyncio.sleep(self._chaos)
@@ -230,12 +236,15 @@ class World:
         process.alive = False
         following.cancel()
 
-    async def _deploy(self) -> list[str]:
-        """Through the engine, whatever happens to it meanwhile."""
-        trees = [Writer(self.random, f"random-{n}").definition() for n in range(self.random.randint(1, 2))]
+    async def _deploy(self, families: list[Tree]) -> list[str]:
+        """Through the engine, whatever happens to it meanwhile. → what clients may start."""
+        names = [tree["name"] for tree in families]
+        trees = [
+            Writer(self.random, f"random-{n}", names).definition() for n in range(self.random.randint(1, 2))
+        ]
         if self.random.random() < 0.3:
             trees.append(order())
-        for tree in trees:
+        for tree in [*families, *trees]:
             other, renamed = variant(tree, self.random)
             for version in (tree, other):
                 done = await self._deploy_one(deployable(version))
@@ -255,6 +264,20 @@ class World:
     def _live(self, number: int, names: list[str]) -> asyncio.Task[None]:
         customer = Customer(self._client(f"client-{number}"), names, number)
         return self.spawn(customer.run(self._chaos), Process(f"client-{number}"))
+
+    def _meddle(self) -> asyncio.Task[None]:
+        stranger = Stranger(self._client("stranger"), self._kin)
+        return self.spawn(stranger.run(self._chaos), Process("stranger"))
+
+    def _children(self) -> dict[str, str]:
+        """And whose they are."""
+        known = self.watch.instances.items()
+        return {id: one.state.parent.instance_id for id, one in known if one.state.parent is not None}
+
+    def _kin(self) -> list[str]:
+        """Each child twice, and its parent once."""
+        children = self._children()
+        return [*children, *children, *children.values()]
 
     def _client(self, name: str) -> Client:
         return Client(

@@ -193,6 +193,7 @@ class Task(Step):
                 attempt=number,
                 action=self.action,
                 queue=self.queue,
+                compensate_with=self.compensate_with if undoes is None else None,  # An operator may retry it.
                 undoes=undoes,
             )
         )

@@ -169,12 +169,15 @@ class Workflow(Task):
         return replace(entry.order, do=do, reason=scope["undo"]["reason"])
 
 
-def begin_child(turn: Turn, execution: str) -> None:
-    """The attempt begins: from now on its child exists, or will. One that is paused, or not due yet, does not."""
+def begin_child(turn: Turn, execution: str, *, at_once: bool = False) -> None:
+    """The attempt begins: from now on its child exists, or will. One that is paused, or not due yet, does not.
+
+    `at_once`: though the instance is paused. A child that is given up would go on otherwise.
+    """
     state, queued = turn.state, turn.state.open.get(execution)
     if not isinstance(queued, Queued) or queued.work.order is None:
         return
-    if queued.due_at > turn.at or (state.paused and not state.ended):
+    if queued.due_at > turn.at or (state.paused and not state.ended and not at_once):
         return
     undoes = queued.work.undoes
     child = child_of(state.id, execution, queued.attempt) if undoes is None else state.undo[undoes].child

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 from domain import commands as c
+from domain.calls import StepError
 from domain.events import StepStarted
 from domain.happened import timed
 from domain.state import Running, State
@@ -33,6 +36,21 @@ def test_a_child_that_runs_is_waited_for_and_so_is_its_undo() -> None:
     rollback, undo = sorted(causes(run, run.state, facts), key=lambda one: one.execution or "")
     assert (rollback.code, undo.code, undo.execution) == ("compensating", "child", "bill#1/undo")
     assert undo.message == f"it waits for its child {child} (invoice) to undo what it did"
+
+
+@pytest.mark.parametrize(("standing", "retried"), [(["write#1"], False), ([], True)])
+def test_a_child_that_left_effects_behind_is_not_said_to_be_retried(
+    standing: list[str], *, retried: bool
+) -> None:
+    text = PARENT + 'errorHandlers: [{errors: ["*"], do: pause}]\n'
+    run = Run(define(text)).start()
+    details = {"standing": standing} if standing else None
+    run.fail("bill", StepError(type="ChildFailedError", message="no", retryable=False, details=details))
+    (cause,) = causes(run, run.state, Facts(at=START, since=START))
+    assert cause.code == "stuck"
+    acts = [move.command.split()[1] for move in cause.moves if move.command is not None]
+    assert ("retry" in acts) is retried
+    assert {"skip", "resolve", "fail"} <= set(acts)
 
 
 def test_a_running_attempt_says_when_it_times_out() -> None:

@@ -30,10 +30,13 @@ def first_failure(seeds: range) -> Outcome | None:
 
 def test_nothing_is_broken_whatever_goes_wrong_and_everything_does() -> None:
     struck: Counter[str] = Counter()
+    families = 0
     for seed in SEEDS:
         outcome = World(seed).run()
         assert outcome.problem is None, told(outcome)
         struck.update(outcome.struck)
+        families += outcome.children > 0
+    assert 0.15 < families / len(SEEDS) < 0.25, "children are tried too seldom, or everything else is"
     assert [kind for kind in KINDS if not struck[kind]] == [], "a kind of fault was never tried"
 
 

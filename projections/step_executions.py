@@ -27,7 +27,7 @@ Key = tuple[str, str]
 
 
 class Row(Struct, kw_only=True):
-    """A row of the table, as JSON both ways."""
+    """A row of the table, as JSON both ways: written without its nulls, read with or without them."""
 
     instance: str
     execution: str
@@ -38,21 +38,21 @@ class Row(Struct, kw_only=True):
     opened_by: int
     attempt: int
     retry_count: int
-    worker: str | None
+    worker: str | None = None
     scheduled_at: datetime
-    started_at: datetime | None
-    completed_at: datetime | None
-    duration_ms: int | None
-    error: fold.ExecutionError | None
-    next_retry: datetime | None
-    waiting_for: fold.WaitingFor | None
-    waiting_since: datetime | None
-    signal: str | None
-    until: datetime | None
-    ended_by: str | None
-    next: str | None
-    undoes: str | None
-    compensated_by: str | None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    duration_ms: int | None = None
+    error: fold.ExecutionError | None = None
+    next_retry: datetime | None = None
+    waiting_for: fold.WaitingFor | None = None
+    waiting_since: datetime | None = None
+    signal: str | None = None
+    until: datetime | None = None
+    ended_by: str | None = None
+    next: str | None = None
+    undoes: str | None = None
+    compensated_by: str | None = None
 
 
 class StepExecutions:

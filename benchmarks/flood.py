@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from urllib.parse import urlsplit
 
 import msgspec
@@ -81,7 +81,7 @@ class Client(asyncio.Protocol):
 class Flood:
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._idle: list[Client] = []
+        self._idle: deque[Client] = deque()  # In turn: a server closes a connection that is idle for long.
         self._all_idle = asyncio.Event()
         self._statuses: Counter[str] = Counter()
         self._took: list[float] = []
@@ -123,7 +123,7 @@ class Flood:
             due = int(spent * self._job.per_second)
             for order in range(number, min(due, number + len(self._idle))):
                 self._all_idle.clear()
-                self._idle.pop().start(order)
+                self._idle.popleft().start(order)
             number = max(number, due)
             await asyncio.sleep(TICK_S)
 

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import venv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from msgspec import Struct
 
 from benchmarks.database import postmaster
 from benchmarks.machine import calib_ms, wait_until_quiet
+from benchmarks.measures.throughput import NAMED
 from benchmarks.rows import LATEST, Row, at_least, read, row, table, write
 from benchmarks.stage import Running, own_postgres, running
 from benchmarks.work import REFUSED
@@ -30,6 +31,8 @@ from benchmarks.work import REFUSED
 HOME = Path(__file__).parents[1] / ".peers"
 WITHIN_S = 600.0
 IN_FLIGHT = 64
+OURS = {"tenuto": "", "tenuto_named": ".named"}
+"""Tenuto with all projections, and with those that show instances and steps; how rows about it end."""
 
 
 class Peer(Struct, frozen=True, kw_only=True):
@@ -150,17 +153,20 @@ def _environment(name: str, postgres: str, out: Path) -> dict[str, str]:
 
 def _round(options: argparse.Namespace, postgres: str, names: list[str]) -> dict[str, Measured]:
     wait_until_quiet(options.patience)
-    found = {"tenuto": _tenuto(postgres, options.sagas)}
+    found = {"tenuto": _tenuto(postgres, options.sagas, ())}
+    wait_until_quiet(options.patience)
+    found["tenuto_named"] = _tenuto(postgres, options.sagas, NAMED)
     for name in names:
         wait_until_quiet(options.patience)
         found[name] = _peer(name, options, postgres)
         sys.stderr.write(f"{name}: {found[name]} (calib {calib_ms()} ms)\n")
-    sys.stderr.write(f"tenuto: {found['tenuto']}\n")
+    for ours in OURS:
+        sys.stderr.write(f"{ours}: {found[ours]}\n")
     return found
 
 
-def _tenuto(postgres: str, sagas: int) -> Measured:
-    with running(postgres) as stage:
+def _tenuto(postgres: str, sagas: int, projections: Sequence[str]) -> Measured:
+    with running(postgres, projections=projections) as stage:
         plain = stage.drive(sagas, in_flight=IN_FLIGHT, warm_up=300)
         undone = _compensations(stage, sagas // 3)
     steps = 3 * sagas
@@ -199,19 +205,20 @@ def _lines(name: str, options: argparse.Namespace, postgres: str) -> Iterator[di
 
 def _rows(rounds: list[dict[str, Measured]], names: list[str], options: argparse.Namespace) -> Iterator[Row]:
     settings = {"sagas": options.sagas, "in_flight": IN_FLIGHT, "compared": "within each round"}
-    for name in ["tenuto", *names]:
+    for name in [*OURS, *names]:
         yield row(f"peers.{name}.throughput", "steps/s", [one[name].steps_s for one in rounds], settings)
         yield row(f"peers.{name}.cpu", "ms/step", [one[name].cpu_ms for one in rounds], settings)
         undone = [one[name].compensations_s for one in rounds]
         yield row(f"peers.{name}.compensation", "sagas/s", undone, settings)
     for name in names:
-        ratios = [one["tenuto"].steps_s / one[name].steps_s for one in rounds]
         wanted = PEERS[name].target
-        target = None if wanted is None else at_least(wanted)
-        yield row(f"ratio_to_{name}", "×", ratios, settings, target=target)
-        undone = [one["tenuto"].compensations_s / one[name].compensations_s for one in rounds]
-        target = None if wanted is None else at_least(1.0)
-        yield row(f"ratio_to_{name}.compensation", "×", undone, settings, target=target)
+        for ours, suffix in OURS.items():
+            ratios = [one[ours].steps_s / one[name].steps_s for one in rounds]
+            target = None if wanted is None else at_least(wanted)
+            yield row(f"ratio_to_{name}{suffix}", "×", ratios, settings, target=target)
+            undone = [one[ours].compensations_s / one[name].compensations_s for one in rounds]
+            target = None if wanted is None else at_least(1.0)
+            yield row(f"ratio_to_{name}{suffix}.compensation", "×", undone, settings, target=target)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,11 @@ from collections.abc import Iterable
 
 from engine.errors import OverloadedError
 
-LONGEST = 0.012
+LONGEST = 0.008
 """Seconds that a turn may take, beyond what it takes when there is little to do."""
-FEWEST = 64
+FEWEST = 48
 """So many may be in motion in any case …"""
-AT_FIRST = 128
+AT_FIRST = 96
 """… and so many before anything is known."""
 MOMENT = 0.25
 """Seconds after its last commit for which an instance is in motion."""

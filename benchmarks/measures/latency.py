@@ -32,7 +32,7 @@ def run(bench: Bench) -> Iterator[Row]:
         f"{commits:.1f} commits one after the other, where a bare COMMIT takes {bare:.2f} ms;"
         f" CPU ms per saga: {cpu}"
     )
-    for percent, target in ((50, at_most(15)), (99, None)):
+    for percent, target in ((50, at_most(6)), (99, at_most(12))):
         values = [percentile(one.latencies_s, percent) * 1000 for one in reports]
         yield row(f"latency.p{percent}", "ms", values, settings, bounded_by=bounded, target=target)
         bounded = ""

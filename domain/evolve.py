@@ -126,10 +126,6 @@ def _step_scheduled(state: State, event: e.StepScheduled) -> None:
     )
 
 
-def _step_started(state: State, event: e.StepStarted) -> None:
-    begun(state, event)
-
-
 def _step_progressed(state: State, event: e.StepProgressed) -> None:
     running = state.open[event.execution]
     assert isinstance(running, Running)
@@ -322,7 +318,7 @@ APPLIERS: dict[type[e.Event], Callable[[State, Any], None]] = {
     e.StatusChanged: _status_changed,
     e.BusinessStatusChanged: _business_status_changed,
     e.StepScheduled: _step_scheduled,
-    e.StepStarted: _step_started,
+    e.StepStarted: begun,
     e.StepProgressed: _step_progressed,
     e.StepCompleted: _step_completed,
     e.StepFailed: _step_failed,

@@ -11,7 +11,7 @@ class ForgedTokenError(TenutoError):
 
 
 class OverloadedError(TenutoError):
-    """The engine has as much to do as it can do in good time ({moving} instances are in motion); try again in
+    """The engine has as much to do as it can do in good time ({moving} are waiting or in motion); try again in
     {retry_after} s."""
 
 

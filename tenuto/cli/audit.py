@@ -16,9 +16,9 @@ from tenuto.cli.command import (
     Json,
     Limit,
     Server,
-    app,
     command,
     complain,
+    family,
     print_json,
     say,
 )
@@ -30,15 +30,11 @@ if TYPE_CHECKING:
     from tenuto.audit.note import Verifier
     from tenuto.audit.verifying import Report
 
-audit = typer.Typer(
-    name="audit",
-    help="Who did what, and what proves that nobody changed it since.",
-    epilog="Example: tenuto audit verify export.jsonl --key tenuto/0193…+c74f20a3+ARpc…",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
+audit = family(
+    "audit",
+    "Who did what, and what proves that nobody changed it since.",
+    "tenuto audit verify export.jsonl --key tenuto/0193…+c74f20a3+ARpc…",
 )
-app.add_typer(audit)
 
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.")]
 

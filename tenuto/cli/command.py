@@ -53,6 +53,20 @@ app = typer.Typer(
 )
 
 
+def family(name: str, help: str, example: str) -> typer.Typer:
+    """Commands of the program under one name: `command(…, of=…)`."""
+    commands = typer.Typer(
+        name=name,
+        help=help,
+        epilog=f"Example: {example}",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    app.add_typer(commands)
+    return commands
+
+
 TRACEBACK = "TENUTO_TRACEBACK"  # set: an error is raised as Python does, for those who look for its cause
 
 
@@ -134,13 +148,13 @@ def read_duration(text: str | None, option: str) -> float | None:
         raise typer.BadParameter(str(error), param_hint=option) from None
 
 
-def read_pairs(pairs: list[str], option: str) -> dict[str, str]:
-    """`key=value` options as a dict."""
-    split = [pair.partition("=") for pair in pairs]
+def read_pairs(pairs: list[str] | None, option: str) -> dict[str, str] | None:
+    """`key=value` options as a dict; None when there are none."""
+    split = [pair.partition("=") for pair in pairs or ()]
     for key, equals, _ in split:
         if not key or not equals:
             raise typer.BadParameter(f"write {option} key=value", param_hint=option)
-    return {key: value for key, _, value in split}
+    return {key: value for key, _, value in split} or None
 
 
 def _account() -> str | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tenuto.cli.choosing import Labels, Status
 from tenuto.cli.command import (
     Instance,
     Json,
@@ -214,18 +215,14 @@ def what_if(
     since: Annotated[
         str | None, typer.Option("--since", metavar="TIME", help="Started no longer ago (30d).")
     ] = None,
-    status: Annotated[
-        list[str] | None, typer.Option("--status", help="Only in this status; repeatable.")
-    ] = None,
-    label: Annotated[
-        list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label; repeatable.")
-    ] = None,
+    status: Status = None,
+    label: Labels = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many histories.")] = None,
     server: Server = DEFAULT_SERVER,
     as_json: Json = False,
 ) -> None:
     """Try a new definition on recorded histories: nothing is written, nothing is called."""
-    labels = read_pairs(label, "--label") if label else None
+    labels = read_pairs(label, "--label")
     total: dict[str, Any] = {}
     with connect(server) as client:
         left, cursor = limit, None

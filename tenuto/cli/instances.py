@@ -9,6 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tenuto.cli.choosing import (
+    CorrelationId,
+    Definition,
+    Labels,
+    OlderThan,
+    Outcome,
+    Status,
+    Version,
+    WaitingFor,
+)
 from tenuto.cli.command import (
     Actor,
     CommandError,
@@ -35,9 +45,6 @@ if TYPE_CHECKING:
 
 FAILED, GOES_ON = 1, 3  # exit codes after --wait; 2 is wrong usage
 
-Labels = Annotated[
-    list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label; repeatable.")
-]
 Wait = Annotated[
     str | None,
     typer.Option(
@@ -82,7 +89,7 @@ def start(
             read_value(input_, "--input"),
             version=version,
             correlation_id=correlation_id,
-            labels=read_pairs(label, "--label") if label else None,
+            labels=read_pairs(label, "--label"),
             priority=priority,
             start_at=start_at,
             idempotency_key=key,
@@ -100,35 +107,24 @@ def start(
 @command("tenuto list --status waiting --definition order", name="list")
 def list_(
     *,
-    status: Annotated[
-        list[str] | None, typer.Option("--status", help="Only this status; repeatable.")
-    ] = None,
-    outcome: Annotated[
-        list[str] | None, typer.Option("--outcome", help="Only this outcome; repeatable.")
-    ] = None,
-    definition: Annotated[str | None, typer.Option("--definition", help="Only this definition's.")] = None,
-    version: Annotated[str | None, typer.Option("--version", help="Only of this version of it.")] = None,
+    status: Status = None,
+    outcome: Outcome = None,
+    definition: Definition = None,
+    version: Version = None,
     text: Annotated[
         str | None,
         typer.Option("--text", metavar="WORDS", help="Words of its id, correlation id, labels or input."),
     ] = None,
-    waiting_for: Annotated[
-        list[str] | None,
-        typer.Option("--waiting-for", help="signal, timer, child or manual_resolution; repeatable."),
-    ] = None,
+    waiting_for: WaitingFor = None,
     business_status: Annotated[
         str | None, typer.Option("--business-status", help="Only this status of the definition's own.")
     ] = None,
     parent: Annotated[str | None, typer.Option("--parent", help="Only children of this instance.")] = None,
-    older_than: Annotated[
-        str | None, typer.Option("--older-than", metavar="TIME", help="Created longer ago than this (1h).")
-    ] = None,
+    older_than: OlderThan = None,
     younger_than: Annotated[
         str | None, typer.Option("--younger-than", metavar="TIME", help="Created no longer ago than this.")
     ] = None,
-    correlation_id: Annotated[
-        str | None, typer.Option("--correlation-id", help="Only this correlation id's.")
-    ] = None,
+    correlation_id: CorrelationId = None,
     label: Labels = None,
     limit: Limit = None,
     cursor: Cursor = None,
@@ -159,7 +155,7 @@ def list_(
         text=text,
         older_than=older_than,
         younger_than=younger_than,
-        labels=read_pairs(label, "--label") if label else None,
+        labels=read_pairs(label, "--label"),
         limit=limit,
         cursor=cursor,
         min_position=min_position,

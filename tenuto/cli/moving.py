@@ -5,10 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
+from tenuto.cli.choosing import (
+    CorrelationId,
+    Definition,
+    Labels,
+    OlderThan,
+    Outcome,
+    Status,
+    Version,
+    WaitingFor,
+)
 from tenuto.cli.command import (
     Actor,
     Instance,
@@ -36,19 +47,6 @@ Map = Annotated[
     typer.Option("--map", metavar="OLD=NEW", help="A step that has another id there; repeatable."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would become of it, and store nothing.")]
-Status = Annotated[list[str] | None, typer.Option("--status", help="Only in this status; repeatable.")]
-Outcome = Annotated[list[str] | None, typer.Option("--outcome", help="Only with this outcome; repeatable.")]
-Definition = Annotated[str | None, typer.Option("--definition", help="Only of this definition.")]
-Version = Annotated[str | None, typer.Option("--version", help="Only of this version of it.")]
-CorrelationId = Annotated[str | None, typer.Option("--correlation-id", help="Only with this correlation id.")]
-WaitingFor = Annotated[
-    list[str] | None,
-    typer.Option("--waiting-for", help="signal, timer, child or manual_resolution; repeatable."),
-]
-Label = Annotated[list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label; repeatable.")]
-OlderThan = Annotated[
-    str | None, typer.Option("--older-than", metavar="TIME", help="Started longer ago than this (7d).")
-]
 AtMost = Annotated[int | None, typer.Option("--limit", min=1, help="At most so many instances.")]
 
 
@@ -87,26 +85,21 @@ def migrate(
     as_json: Json = False,
 ) -> None:
     """Move an instance, or all of a version, to another version. Exit code 1 when one cannot be moved."""
-    mapping = read_pairs(steps, "--map") if steps else None
+    mapping = read_pairs(steps, "--map")
     with connect(server, actor) as client:
         if origin is None:
             answer = client.migrate(target, reason, to, steps=mapping, dry_run=dry_run)
         else:
-            version = origin
-
-            def page(limit: int, cursor: str | None) -> dict[str, Any]:
-                return client.migrate_many(
-                    target,
-                    reason,
-                    from_version=version,
-                    to_version=to,
-                    steps=mapping,
-                    limit=limit,
-                    cursor=cursor,
-                    dry_run=dry_run,
-                )
-
-            answer = _all_pages(page, limit)
+            many = partial(
+                client.migrate_many,
+                target,
+                reason,
+                from_version=origin,
+                to_version=to,
+                steps=mapping,
+                dry_run=dry_run,
+            )
+            answer = _all_pages(many, limit)
     if as_json:
         print_json(answer)
     elif origin is not None:
@@ -184,7 +177,7 @@ def batch(
     version: Version = None,
     correlation_id: CorrelationId = None,
     waiting_for: WaitingFor = None,
-    label: Label = None,
+    label: Labels = None,
     older_than: OlderThan = None,
     to: To = None,
     steps: Map = None,
@@ -204,25 +197,13 @@ def batch(
         version=version,
         correlation_id=correlation_id,
         waiting_for=waiting_for,
-        labels=read_pairs(label, "--label") if label else None,
+        labels=read_pairs(label, "--label"),
         older_than=older_than,
     )
-    mapping = read_pairs(steps, "--map") if steps else None
+    mapping = read_pairs(steps, "--map")
     with connect(server, actor) as client:
-
-        def page(limit: int, cursor: str | None) -> dict[str, Any]:
-            return client.batch(
-                act.value,
-                reason,
-                found,
-                version=to,
-                steps=mapping,
-                limit=limit,
-                cursor=cursor,
-                dry_run=dry_run,
-            )
-
-        answer = _all_pages(page, limit)
+        many = partial(client.batch, act.value, reason, found, version=to, steps=mapping, dry_run=dry_run)
+        answer = _all_pages(many, limit)
     if as_json:
         print_json(answer)
     else:
@@ -231,13 +212,13 @@ def batch(
         raise typer.Exit(1)
 
 
-def _all_pages(page: Callable[[int, str | None], dict[str, Any]], limit: int | None) -> dict[str, Any]:
-    """As one answer; `next` is where a `limit` ended it."""
+def _all_pages(page: Callable[..., dict[str, Any]], limit: int | None) -> dict[str, Any]:
+    """As one answer; `next` is where a `limit` ended it. `page` is asked with `limit` and `cursor`."""
     results: list[Any] = []
     cursor: str | None = None
     while True:
         left = PAGE if limit is None else min(PAGE, limit - len(results))
-        answer = page(left, cursor)
+        answer = page(limit=left, cursor=cursor)
         results += answer["results"]
         cursor = answer["next"]
         if cursor is None or (limit is not None and len(results) >= limit):

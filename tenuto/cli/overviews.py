@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
+from tenuto.cli.choosing import Definition
 from tenuto.cli.command import Cursor, Json, Limit, Server, command, connect, print_json, say
 from tenuto.cli.instances import All, print_page
 from tenuto.surroundings import DEFAULT_SERVER
 
-Definition = Annotated[str | None, typer.Option("--definition", help="Only this definition's.")]
 Of = Annotated[str | None, typer.Option("--instance", help="Only this instance's.")]
 
 

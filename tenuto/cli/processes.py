@@ -190,7 +190,7 @@ def _serve(**settings: Any) -> None:
 
 
 def _services(pairs: list[str] | None) -> dict[str, str]:
-    return read_pairs(pairs or [], "--service")
+    return read_pairs(pairs, "--service") or {}
 
 
 def _server_first() -> None:

@@ -41,7 +41,7 @@ def watch(
             topics=topic or [],
             definition=definition,
             instance=instance,
-            labels=read_pairs(label or [], "--label"),
+            labels=read_pairs(label, "--label"),
             after=since,
         )
         for event in itertools.islice(events, count):

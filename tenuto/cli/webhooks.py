@@ -12,9 +12,9 @@ from tenuto.cli.command import (
     Json,
     Limit,
     Server,
-    app,
     command,
     connect,
+    family,
     print_json,
     read_pairs,
     say,
@@ -25,15 +25,11 @@ from tenuto.surroundings import DEFAULT_SERVER
 if TYPE_CHECKING:
     from tenuto.wire import WebhookView
 
-webhooks = typer.Typer(
-    name="webhooks",
-    help="Have events posted to a URL of yours, and see what its receiver took.",
-    epilog="Example: tenuto webhooks add crm https://crm.example/tenuto --topic workflow.state.changed",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
+webhooks = family(
+    "webhooks",
+    "Have events posted to a URL of yours, and see what its receiver took.",
+    "tenuto webhooks add crm https://crm.example/tenuto --topic workflow.state.changed",
 )
-app.add_typer(webhooks)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The webhook's name.")]
 Because = Annotated[str | None, typer.Option("--reason", "-r", help="Why; kept in the log.")]
@@ -94,7 +90,7 @@ def add(
             url,
             topics=topic or [],
             definition=definition,
-            labels=read_pairs(label, "--label") if label else None,
+            labels=read_pairs(label, "--label"),
             secret=secret,
             reason=reason,
         )

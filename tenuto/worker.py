@@ -2,7 +2,7 @@
 
     Worker(activities=[pack, order_confirmation]).run_forever()
 
-Three loops share one state: `_poll` holds a long poll open for free slots, `_report` sends what has ended
+Three kinds of loops share one state: `_poll` holds a long poll open for free slots, `_report` sends what has ended
 (and asks for more work in the same round trip), `_beat` keeps the session alive while anything is in hand. A
 result stays here until the server has answered for it: sending it twice is harmless, losing it is not. Next:
 `job.py` (one task), `session.py` (the wire), `conversion.py` (values).
@@ -37,6 +37,7 @@ log = logging.getLogger("tenuto.worker")
 LARGEST_BATCH = 100  # results in one request
 LARGEST_BATCH_CHARS = 512 * 1024  # of results in one request; the server takes bodies of 1 MiB
 LONGEST_BACKOFF_S = 5.0
+REPORTS_AT_ONCE = 4  # an answer takes a commit; what ends meanwhile need not wait for it
 
 
 class Worker:
@@ -74,7 +75,8 @@ class Worker:
         self._grace_s = to_seconds(grace)
         self._beat_every_s = to_seconds(beat_every)
         self._jobs: dict[Job, asyncio.Task[None]] = {}
-        self._results: list[Result] = []
+        self._results: list[Result] = []  # to be sent
+        self._unanswered = 0  # results on their way
         self._reserved = 0
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
@@ -85,7 +87,8 @@ class Worker:
         try:
             async with self._session, asyncio.TaskGroup() as loops:
                 poller = loops.create_task(self._poll())
-                others = [loops.create_task(self._report()), loops.create_task(self._beat())]
+                reports = [loops.create_task(self._report()) for _ in range(REPORTS_AT_ONCE)]
+                others = [*reports, loops.create_task(self._beat())]
                 await self._stopping.wait()
                 poller.cancel()
                 await self._drain()
@@ -144,19 +147,24 @@ class Worker:
         while True:
             await self._until(lambda: bool(self._results))
             await asyncio.sleep(0)  # let the job that ended free its slot, and others that end now come along
-            batch = self._batch()
+            batch = self._take()
+            self._unanswered += len(batch)
             try:
-                await self._deliver(batch)
+                if batch:  # Another loop of this kind may have been quicker.
+                    await self._deliver(batch)
                 failures = 0
             except RefusedError as error:
                 await self._deliver_singly(batch, error)
             except NoAnswerError as error:
                 failures += 1
                 await self._back_off("report", failures, error)
+                self._results[:0] = batch
+            self._unanswered -= len(batch)  # If the loop is cancelled they stay, to be told of.
+            self._changed.set()
 
     async def _beat(self) -> None:
         while True:
-            await self._until(lambda: bool(self._jobs or self._results))
+            await self._until(lambda: self._has_work)
             await asyncio.sleep(self._beat_every_s)
             pairs = [(job, beat) for job in self._jobs if (beat := job.beat()) is not None]
             try:
@@ -209,7 +217,12 @@ class Worker:
         self._results.append(result)
         self._changed.set()
 
-    def _batch(self) -> list[Result]:
+    @property
+    def _has_work(self) -> bool:
+        return bool(self._jobs or self._results or self._unanswered)
+
+    def _take(self) -> list[Result]:
+        """The oldest of what is to be sent, as much as one request may carry."""
         batch: list[Result] = []
         chars = 0
         for result in self._results[:LARGEST_BATCH]:
@@ -217,6 +230,7 @@ class Worker:
             if batch and chars > LARGEST_BATCH_CHARS:
                 break
             batch.append(result)
+        del self._results[: len(batch)]
         return batch
 
     async def _deliver(self, batch: Sequence[Result]) -> None:
@@ -228,29 +242,26 @@ class Worker:
         else:
             verdicts = await self._session.report(batch)
         for result, verdict in zip(batch, verdicts, strict=True):
-            self._results.remove(result)
             if verdict.status == "refused":
                 self._fall_back(result, verdict.reason)
             elif verdict.status == "ignored":
                 log.warning("a result came too late to count: %s", verdict.reason)
-        self._changed.set()
 
     async def _deliver_singly(self, batch: Sequence[Result], refusal: RefusedError) -> None:
         """A batch was refused whole: find the result that is to blame, so that the others do not suffer for
         it.
         """
-        for result in batch:
+        for number, result in enumerate(batch):
             try:
                 verdicts = await self._session.report([result])
             except NoAnswerError as error:
                 await self._back_off("report", 1, error)
+                self._results[:0] = batch[number:]
                 return
             except RefusedError as error:
                 verdicts = [Verdict("refused", str(error))]
-            self._results.remove(result)
             if verdicts[0].status == "refused":
                 self._fall_back(result, verdicts[0].reason or str(refusal))
-        self._changed.set()
 
     def _fall_back(self, result: Result, reason: str) -> None:
         """An output the server will not have (too large, for one) fails its step; a refused error is only
@@ -280,17 +291,25 @@ class Worker:
         await asyncio.sleep(seconds)
 
     async def _drain(self) -> None:
-        log.info("stopping: %d activities and %d results in hand", len(self._jobs), len(self._results))
+        log.info(
+            "stopping: %d activities and %d results in hand",
+            len(self._jobs),
+            len(self._results) + self._unanswered,
+        )
         try:
             async with asyncio.timeout(self._grace_s):
-                await self._until(lambda: not self._jobs and not self._results)
+                await self._until(lambda: not self._has_work)
         except TimeoutError:
             log.error("the grace of %g s is over", self._grace_s)  # noqa: TRY400 - nothing to trace
 
     async def _abandon(self) -> None:
         """Give up what is left: its leases are lost with the session, and other workers try again."""
-        if self._jobs or self._results:
-            log.error("giving up %d activities and %d results", len(self._jobs), len(self._results))
+        if self._has_work:
+            log.error(
+                "giving up %d activities and %d results",
+                len(self._jobs),
+                len(self._results) + self._unanswered,
+            )
         running = dict(self._jobs)
         for job, task in running.items():
             job.stop(WORKER_STOPS)

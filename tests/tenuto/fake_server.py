@@ -143,6 +143,7 @@ class TaskServer:
         self.refuse: Callable[[dict[str, Any]], str | None] = lambda _: None
         self.refuse_batches_with: int | None = None
         self.drop_next_answer_to_results = False
+        self.answer_when: dict[str, asyncio.Event] = {}  # token -> before it, its result is not answered
         self.changed = asyncio.Condition()
 
     @property
@@ -190,6 +191,11 @@ class TaskServer:
         if len(results) > 1 and self.refuse_batches_with is not None:
             return web.json_response({"detail": "refused"}, status=self.refuse_batches_with)
         verdicts = [self._take(result) for result in results]
+        await self._tell()
+        for held in [
+            self.answer_when[token] for result in results if (token := result["token"]) in self.answer_when
+        ]:
+            await held.wait()
         if results and self.drop_next_answer_to_results:
             self.drop_next_answer_to_results = False
             if request.transport is not None:

@@ -446,7 +446,7 @@ async def test_a_result_survives_a_server_that_is_gone_and_is_delivered_once(ser
         await began.wait()
         await server.stop()
         gate.set()
-        await worker._until(lambda: bool(worker._results) and not worker._jobs)
+        await worker._until(lambda: not worker._jobs)
         await server.start()
         await server.until(lambda: "t1" in server.outputs)
         await server.give("gated", {}, token="t2")
@@ -464,6 +464,18 @@ async def test_a_result_whose_answer_was_lost_is_sent_again(server: TaskServer) 
     sent = [result["token"] for got in server.got for result in got.body.get("results", [])]
     assert sent[:2] == ["t1", "t1"]
     assert server.accepted == ["t1"]
+
+
+async def test_a_result_does_not_wait_for_the_answer_about_another(server: TaskServer) -> None:
+    committed = server.answer_when["t1"] = asyncio.Event()
+    await server.give("double", {"n": 1})
+    async with worker_for(server, double):
+        await server.until(lambda: "t1" in server.outputs)
+        await server.give("double", {"n": 2}, token="t2")
+        await server.until(lambda: "t2" in server.outputs)
+        committed.set()
+    sent = [result["token"] for got in server.got for result in got.body.get("results", [])]
+    assert sent == ["t1", "t2"]
 
 
 async def test_a_worker_waits_for_a_server_that_is_not_there_yet(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,22 +7,25 @@ which appends.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import select
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from eventsourcing.persistence import IntegrityError
 from eventsourcing.postgres import PostgresDatastore
 from psycopg import sql
+from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
 
 from domain.errors import TenutoError
 from engine.ports import StoreUnavailableError
+from engine.store import columns, on_loop
 
 CONNECT_TIMEOUT = 5  # seconds for each address
 APPLICATION = "tenuto store"
@@ -42,12 +45,16 @@ SESSION: dict[str, str] = {
     "lock_timeout": LOCK_TIMEOUT,
     "statement_timeout": STATEMENT_TIMEOUT,
     "idle_in_transaction_session_timeout": LOCK_TIMEOUT,
-    # Every statement of ours goes through an index, but plans are kept: one that was made while a table was
-    # empty would read all of it for as long as nobody analyses it.
+    # Every statement of ours goes through an index, whatever its arrays hold, so it is planned once. A plan that was
+    # made while a table was empty would read all of it for as long as nobody analyses it.
+    "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
 }
+
+
+T = TypeVar("T")
 
 
 class BadDatabaseUrlError(TenutoError):
@@ -61,6 +68,13 @@ class StoreConnection(psycopg.Connection[DictRow]):
         super().__init__(*arguments, **keywords)
         self.warnings: list[str] = []
         self.add_notice_handler(self._notice)
+        columns.register(self)
+
+    def wait(self, gen: PQGen[T], *arguments: Any, **keywords: Any) -> T:
+        """On the event loop, if that is where it was called."""
+        if on_loop.is_here():
+            return on_loop.wait(gen, self.pgconn.socket)
+        return super().wait(gen, *arguments, **keywords)
 
     def _notice(self, notice: psycopg.errors.Diagnostic) -> None:
         if notice.severity_nonlocalized == "WARNING":
@@ -119,6 +133,8 @@ class Connections(PostgresDatastore):
             if _is_quiet(connection):
                 return connection
             connection.close()
+        if on_loop.is_here():  # Finding and reaching a server cannot wait there.
+            return on_loop.awaited(asyncio.to_thread(self._connect))
         return self._connect()
 
     def _pop_idle(self) -> StoreConnection | None:

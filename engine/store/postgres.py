@@ -1,9 +1,7 @@
 """The store of record: one shard in one schema of PostgreSQL.
 
-Appends go one after the other through a thread and a connection of their own, so the event loop never waits
-for a disk and a batch can grow while the one before it commits. Reads go through a few more threads (an
-asynchronous pool was no faster, and this way there is one kind of connection and one judgement of its
-failures).
+Appends go one after the other and wait on the event loop, which goes on meanwhile, so a batch can grow while the one
+before it commits. Reads go through a few threads, because what they bring may take long to unpack.
 
 Knows no rules of workflows. Next: `recorder.py` (one append), `connections.py` (failures), `schema.sql`.
 """
@@ -37,6 +35,7 @@ from engine.ports import (
     StoreUnavailableError,
     VersionConflictError,
 )
+from engine.store import on_loop
 from engine.store.admission import admit, refuse_unstorable
 from engine.store.connections import Connections
 from engine.store.recorder import EventLog, columns_of
@@ -67,7 +66,7 @@ class PostgresStore:
         self._state_version = state_version
         self._connections = Connections(dsn, self.schema)
         self._log: EventLog | None = None
-        self._committer = ThreadPoolExecutor(1, f"commit-{self.schema}")
+        self._writing = asyncio.Lock()
         self._readers = ThreadPoolExecutor(READERS, f"read-{self.schema}")
 
     @classmethod
@@ -84,7 +83,7 @@ class PostgresStore:
                 raise UnsafeSwitchError(name=name)
         store = cls(dsn, shard=shard, schema=schema, state_version=state_version)
         try:
-            store._log = await store._in(store._committer, lambda: EventLog(store._connections))
+            store._log = await store._write(lambda: EventLog(store._connections))
         except BaseException:
             await store.close()
             raise
@@ -96,7 +95,7 @@ class PostgresStore:
         admit(batch)
         if not (batch.events or batch.owe or batch.withdraw or batch.client_commands):
             return []
-        return await self._in(self._committer, lambda: self._append(batch))
+        return await self._write(lambda: self._append(batch))
 
     def _append(self, batch: Batch) -> list[int]:
         try:
@@ -108,7 +107,7 @@ class PostgresStore:
         refuse_unstorable([instance])
         admit(Batch(owe=list(rows)))
         recorder = self._opened.recorder
-        return await self._in(self._committer, lambda: recorder.replace_owed(instance, rows, version))
+        return await self._write(lambda: recorder.replace_owed(instance, rows, version))
 
     # The log -----------------------------------------------------------------
 
@@ -227,11 +226,11 @@ class PostgresStore:
 
     async def close(self) -> None:
         """Ends what is under way first; may be called twice."""
-        for pool in (self._committer, self._readers):
-            await asyncio.to_thread(pool.shutdown)
-        self._connections.close()
+        async with self._writing:
+            await asyncio.to_thread(self._readers.shutdown)
+            self._connections.close()
 
-    # Threads -----------------------------------------------------------------
+    # Waiting -----------------------------------------------------------------
 
     @property
     def _opened(self) -> EventLog:
@@ -239,11 +238,20 @@ class PostgresStore:
             raise StoreUnavailableError(problem="the store was not opened: use PostgresStore.open")
         return self._log
 
+    async def _write(self, work: Callable[[], T]) -> T:
+        """On the loop, in its turn, and to its end, even if nobody waits for it any more."""
+
+        async def turn() -> T:
+            async with self._writing:
+                return await on_loop.run(work)
+
+        return await asyncio.shield(asyncio.ensure_future(turn()))
+
     async def _ask(self, statement: str, parameters: Parameters, rows: BaseRowFactory[T]) -> list[T]:
-        return await self._in(self._readers, lambda: self._fetch(statement, parameters, rows))
+        return await self._in_thread(lambda: self._fetch(statement, parameters, rows))
 
     async def _tell(self, statement: str, parameters: Parameters) -> None:
-        await self._in(self._readers, lambda: self._fetch(statement, parameters, None))
+        await self._in_thread(lambda: self._fetch(statement, parameters, None))
 
     def _fetch(self, statement: str, parameters: Parameters, rows: BaseRowFactory[T] | None) -> list[T]:
         with self._connections.get_connection() as connection:
@@ -253,9 +261,9 @@ class PostgresStore:
             with connection.cursor(binary=True, row_factory=rows) as cursor:
                 return cursor.execute(SQL[statement], parameters, prepare=True).fetchall()
 
-    async def _in(self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+    async def _in_thread(self, work: Callable[[], T]) -> T:
         try:
-            future = threads.submit(work)
+            future = self._readers.submit(work)
         except RuntimeError as error:  # "cannot schedule new futures after shutdown"
             raise StoreUnavailableError(problem="the store is closed") from error
         return await asyncio.wrap_future(future)

@@ -1,6 +1,6 @@
-"""One append: a transaction, sent as a whole and answered once, of a batch's events and derived rows.
+"""One append: a transaction of a batch's events and derived rows, in one statement and with one answer.
 
-    BEGIN · advisory lock and NOTIFY · events · owed rows · client commands · COMMIT
+    advisory lock and NOTIFY · events · owed rows · client commands
 
 The lock comes first, so whatever is compared afterwards cannot change, and no two appends can deadlock. The
 library retries inserts when a connection fails; this recorder never does, because the lost answer may have
@@ -9,7 +9,8 @@ been a success. Knows nothing of asyncio or of which conflict matters to whom. N
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 import psycopg
@@ -17,16 +18,28 @@ from eventsourcing.application import Application
 from eventsourcing.persistence import InfrastructureFactory, Mapper, StoredEvent
 from eventsourcing.postgres import PostgresApplicationRecorder, PostgresFactory
 from eventsourcing.utils import Environment, EnvType
+from msgspec import Struct
 from msgspec.structs import astuple
 from psycopg import Cursor
 from psycopg.rows import kwargs_row, scalar_row, tuple_row
 
-from engine.ports import Batch, CommitUnknownError, OwedRow
+from engine.ports import Batch, ClientCommand, CommitUnknownError, OwedRow
 from engine.store.admission import last_of_each_key
+from engine.store.columns import Bigints, Column, Integers, Payloads, Texts, Times
 from engine.store.connections import Connections
 from engine.store.installation import install
 from engine.store.mapper import EventMapper
 from engine.store.statements import SQL
+
+TYPES: Mapping[str, type[Column]] = {
+    "attempt": Integers,
+    "priority": Integers,
+    "due_at": Times,
+    "timer_at": Times,
+    "version": Bigints,
+    "at": Times,
+}
+"""Of the fields of rows that are no texts."""
 
 
 class BatchRecorder(PostgresApplicationRecorder):
@@ -47,28 +60,16 @@ class BatchRecorder(PostgresApplicationRecorder):
         StoreUnavailableError (nothing was stored) or CommitUnknownError."""
         with self.datastore.get_connection() as connection:
             connection.warnings.clear()
-            ids = connection.cursor(row_factory=scalar_row, binary=True)
-            commit_sent = False
+            positions = connection.cursor(row_factory=scalar_row, binary=True)
             try:
-                with connection.pipeline(), connection.cursor() as cursor:
-                    cursor.execute("BEGIN")
-                    if stored_events:
-                        self._notify_channel(cursor)
-                        self._insert_stored_events(ids, stored_events)
-                    else:
-                        self._lock_table(cursor)
-                    self._insert_events(cursor, stored_events, **kwargs)
-                    commit_sent = True
-                    cursor.execute("COMMIT")
-            except psycopg.Error as error:
-                if error.diag.severity_nonlocalized == "ERROR":
-                    connection.rollback()  # A statement failed, so COMMIT was not carried out.
-                elif commit_sent:
+                self._insert_events(positions, stored_events, **kwargs)
+            except psycopg.OperationalError as error:
+                if error.diag.severity_nonlocalized != "ERROR":
                     raise CommitUnknownError from error
                 raise
             if connection.warnings:  # "… has already committed locally, but might not have been replicated …"
                 raise CommitUnknownError
-            return ids.fetchall() if stored_events else []
+            return positions.fetchall()
 
     def replace_owed(self, instance: str, rows: Sequence[OwedRow], version: int) -> bool:
         """Under the same lock as appends, so the stream stands still between the comparison and the rows."""
@@ -94,43 +95,15 @@ class BatchRecorder(PostgresApplicationRecorder):
         batch: Batch | None = None,
         **unknown: Any,
     ) -> None:
-        """The rows that stand or fall with the events."""
+        """With the rows that stand or fall with them."""
         if any(unknown.values()):
             raise TypeError(f"the recorder does not know {', '.join(unknown)}")
-        if batch is None:
-            return
-        if batch.withdraw:
-            instances, keys = columns_of(sorted(set(batch.withdraw)))
-            curs.execute(SQL["withdraw"], {"instances": instances, "keys": keys}, prepare=True)
-        if batch.owe:
-            curs.execute(SQL["owe"], columns_of(map(astuple, last_of_each_key(batch.owe))), prepare=True)
-        if batch.client_commands:
-            curs.execute(
-                SQL["record_commands"], columns_of(map(astuple, batch.client_commands)), prepare=True
-            )
-
-    def _insert_stored_events(
-        self, curs: Cursor[Any], stored_events: Sequence[StoredEvent], **_: Any
-    ) -> None:
-        first: dict[str, int] = {}
-        for event in stored_events:
-            first.setdefault(str(event.originator_id), event.originator_version)
-        events = {
-            "first_of": list(first),
-            "firsts": list(first.values()),
-            "streams": [event.originator_id for event in stored_events],
-            "versions": [event.originator_version for event in stored_events],
-            "topics": [event.topic for event in stored_events],
-            "payloads": [event.state for event in stored_events],
-        }
-        curs.execute(SQL["append"], events, prepare=True)
+        parameters = parameters_of(stored_events, batch or Batch())
+        parameters |= {"lock": self._lock, "channel": self.channel_name}
+        curs.execute(SQL["append"], parameters, prepare=True)
 
     def _lock_table(self, curs: Cursor[Any]) -> None:
         curs.execute(SQL["lock"], {"lock": self._lock}, prepare=True)
-
-    def _notify_channel(self, curs: Cursor[Any]) -> None:
-        """Under the lock, which is taken here, too."""
-        curs.execute(SQL["lock_and_notify"], {"lock": self._lock, "channel": self.channel_name}, prepare=True)
 
 
 class LogFactory(PostgresFactory):
@@ -171,6 +144,36 @@ class EventLog(Application[str]):
         """The positions of its events. Raises what `BatchRecorder.insert_events` raises."""
         stored = [self.mapper.to_stored_event(event) for event in batch.events]  # type: ignore[arg-type]
         return list(self.recorder.insert_events(stored, batch=batch))
+
+
+def parameters_of(events: Sequence[StoredEvent], batch: Batch) -> dict[str, Any]:
+    """Of the statement `append`."""
+    first: dict[str, int] = {}
+    for event in events:
+        first.setdefault(str(event.originator_id), event.originator_version)
+    gone = sorted(set(batch.withdraw))
+    owed = last_of_each_key(batch.owe)
+    return {
+        "first_of": Texts(first),
+        "firsts": Bigints(first.values()),
+        "streams": Texts(event.originator_id for event in events),
+        "versions": Bigints(event.originator_version for event in events),
+        "topics": Texts(event.topic for event in events),
+        "payloads": Payloads(event.state for event in events),
+        "gone_instances": Texts(instance for instance, _ in gone),
+        "gone_keys": Texts(key for _, key in gone),
+        **_columns("owed", OwedRow, owed),
+        **_columns("command", ClientCommand, batch.client_commands),
+    }
+
+
+def _columns(prefix: str, kind: type[Struct], rows: Sequence[Struct]) -> dict[str, Column]:
+    """One column per field."""
+    values = zip(*map(astuple, rows), strict=True) if rows else repeat(())
+    return {
+        f"{prefix}_{name}": TYPES.get(name, Texts)(column)
+        for name, column in zip(kind.__struct_fields__, values, strict=False)
+    }
 
 
 def columns_of(rows: Iterable[Sequence[Any]]) -> list[list[Any]]:

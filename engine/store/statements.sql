@@ -5,48 +5,51 @@
 -- One append at a time, so that positions appear in commit order; a table lock would clash with autovacuum.
 SELECT pg_advisory_xact_lock(%(lock)b::bigint)
 
--- name: lock_and_notify
--- The same, and a hint to whoever listens, in one statement: what psycopg does for each one costs more than it.
-SELECT pg_advisory_xact_lock(%(lock)b::bigint), pg_notify(%(channel)b::text, '')
-
 -- name: append
--- Four arrays are four parameters however many events there are; they keep their order, and so do the positions.
+-- All of it in one statement: one transaction, one answer, and what psycopg and the server do for each is done once.
+-- The lock comes before anything that it protects, because whatever writes is fed through it.
 -- The unique key refuses a writer who is behind; `holes` one who is ahead (its events were lost in a failover).
-WITH refused AS (
+WITH locked AS MATERIALIZED (
+    SELECT pg_advisory_xact_lock(%(lock)b::bigint),
+           CASE WHEN cardinality(%(streams)b::text[]) > 0 THEN pg_notify(%(channel)b::text, '') END
+), refused AS (
     INSERT INTO holes (stream)
     SELECT new.stream
-    FROM unnest(%(first_of)b::text[], %(firsts)b::bigint[]) AS new (stream, version)
+    FROM locked, unnest(%(first_of)b::text[], %(firsts)b::bigint[]) AS new (stream, version)
     WHERE new.version > 1 AND (
         SELECT e.originator_version FROM stored_events AS e
         WHERE e.originator_id = new.stream AND e.originator_version = new.version - 1
     ) IS NULL
+), withdrawn AS (
+    -- What is not there was withdrawn before.
+    DELETE FROM owed
+    USING locked, unnest(%(gone_instances)b::text[], %(gone_keys)b::text[]) AS gone (instance, key)
+    WHERE owed.instance = gone.instance AND owed.key = gone.key
+), owed_now AS (
+    -- An execution has one row, whatever it owes next. The rows come in key order.
+    INSERT INTO owed (namespace, instance, key, kind, attempt, action, queue, priority, due_at, timer_at, token, session,
+                      signal, correlation_key)
+    SELECT new.* FROM locked, unnest(
+        %(owed_namespace)b::text[], %(owed_instance)b::text[], %(owed_key)b::text[], %(owed_kind)b::text[],
+        %(owed_attempt)b::integer[], %(owed_action)b::text[], %(owed_queue)b::text[], %(owed_priority)b::integer[],
+        %(owed_due_at)b::timestamptz[], %(owed_timer_at)b::timestamptz[], %(owed_token)b::text[],
+        %(owed_session)b::text[], %(owed_signal)b::text[], %(owed_correlation_key)b::text[]) AS new
+    ON CONFLICT (instance, key) DO UPDATE SET
+        namespace = excluded.namespace, kind = excluded.kind, attempt = excluded.attempt, action = excluded.action,
+        queue = excluded.queue, priority = excluded.priority, due_at = excluded.due_at, timer_at = excluded.timer_at,
+        token = excluded.token, session = excluded.session, signal = excluded.signal,
+        correlation_key = excluded.correlation_key
+), answered AS (
+    -- No ON CONFLICT: a key that another writer has recorded must undo the whole batch.
+    INSERT INTO client_commands (namespace, key, body_hash, instance, version, at)
+    SELECT new.* FROM locked, unnest(
+        %(command_namespace)b::text[], %(command_key)b::text[], %(command_body_hash)b::text[],
+        %(command_instance)b::text[], %(command_version)b::bigint[], %(command_at)b::timestamptz[]) AS new
 )
 INSERT INTO stored_events (originator_id, originator_version, topic, state)
-SELECT * FROM unnest(%(streams)b::text[], %(versions)b::bigint[], %(topics)b::text[], %(payloads)b::bytea[])
+SELECT new.* FROM locked, unnest(
+    %(streams)b::text[], %(versions)b::bigint[], %(topics)b::text[], %(payloads)b::bytea[]) AS new
 RETURNING notification_id
-
--- name: owe
--- An execution has one row, whatever it owes next. The rows come in key order.
-INSERT INTO owed (namespace, instance, key, kind, attempt, action, queue, priority, due_at, timer_at, token, session,
-                  signal, correlation_key)
-SELECT * FROM unnest(
-    %b::text[], %b::text[], %b::text[], %b::text[], %b::integer[], %b::text[], %b::text[], %b::integer[],
-    %b::timestamptz[], %b::timestamptz[], %b::text[], %b::text[], %b::text[], %b::text[])
-ON CONFLICT (instance, key) DO UPDATE SET
-    namespace = excluded.namespace, kind = excluded.kind, attempt = excluded.attempt, action = excluded.action,
-    queue = excluded.queue, priority = excluded.priority, due_at = excluded.due_at, timer_at = excluded.timer_at,
-    token = excluded.token, session = excluded.session, signal = excluded.signal,
-    correlation_key = excluded.correlation_key
-
--- name: withdraw
--- What is not there was withdrawn before.
-DELETE FROM owed USING unnest(%(instances)b::text[], %(keys)b::text[]) AS gone (instance, key)
-WHERE owed.instance = gone.instance AND owed.key = gone.key
-
--- name: record_commands
--- No ON CONFLICT: a key that another writer has recorded must undo the whole batch.
-INSERT INTO client_commands (namespace, key, body_hash, instance, version, at)
-SELECT * FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::bigint[], %b::timestamptz[])
 
 -- name: load
 -- One statement sees one moment, so the events are exactly those after the snapshot. A snapshot has no topic.

@@ -7,7 +7,7 @@ without FastAPI's reading of parameters, which costs more than what the hot call
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple, TypeVar
 
@@ -135,12 +135,12 @@ async def refuse_unknown_parameters(request: Request) -> None:
     """A misspelt filter must not answer with everything."""
     if request.url.query:
         route: APIRoute = request.scope["route"]
-        refuse_others(request, [parameter.alias for parameter in route.dependant.query_params])
+        refuse_others(request.query_params, [parameter.alias for parameter in route.dependant.query_params])
 
 
-def refuse_others(request: Request, known: Sequence[str]) -> None:
+def refuse_others(asked: Iterable[str], known: Sequence[str]) -> None:
     """Raises UnknownParameterError for the first query parameter that is none of `known`."""
-    for name in request.query_params:
+    for name in asked:
         if name not in known:
             raise UnknownParameterError(name=name, known=", ".join(known) or "none")
 

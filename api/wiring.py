@@ -6,8 +6,9 @@ Everything here is handed in (`api/serving.py` composes it), so that tests compo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -52,6 +53,43 @@ class Shard(NamedTuple):
     views: str
 
 
+class News:
+    """Something has come of what an answer is held for. Lighter than `asyncio.wait`, which every poll would pay."""
+
+    __slots__ = ("come",)
+
+    def __init__(self) -> None:
+        self.come: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def __call__(self, _: object = None) -> None:
+        if not self.come.done():
+            self.come.set_result(None)
+
+
+class Draining(asyncio.Event):
+    """Set when the server is about to stop: news for all whose answers are held."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._held: set[News] = set()
+
+    @contextlib.contextmanager
+    def news(self) -> Iterator[News]:
+        news = News()
+        self._held.add(news)
+        if self.is_set():
+            news()
+        try:
+            yield news
+        finally:
+            self._held.discard(news)
+
+    def set(self) -> None:
+        super().set()
+        for news in self._held:
+            news()
+
+
 class Wiring(Struct, frozen=True, kw_only=True):
     """One server's parts. `services` are the names with a URL. `draining` is set when the server is about to stop."""
 
@@ -69,7 +107,7 @@ class Wiring(Struct, frozen=True, kw_only=True):
     notary: Notary | None = None
     pools: Mapping[str, Pool] = {}
     services: frozenset[str] = frozenset()
-    draining: asyncio.Event = field(default_factory=asyncio.Event)
+    draining: Draining = field(default_factory=Draining)
 
 
 class Caller(NamedTuple):
@@ -137,18 +175,21 @@ async def while_connected(
     """
     wanted = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnected(request))
-    drained = asyncio.ensure_future(wiring_of(request).draining.wait())
     try:
-        await asyncio.wait({wanted, gone, drained}, return_when=asyncio.FIRST_COMPLETED)
+        with wiring_of(request).draining.news() as news:
+            for task in (wanted, gone):
+                task.add_done_callback(news)
+            await news.come
         if not wanted.done():
             return otherwise
         if gone.done():
             unheard(wanted.result())
         return wanted.result()
     finally:
-        for task in (wanted, gone, drained):
-            task.cancel()
-        await asyncio.gather(wanted, gone, drained, return_exceptions=True)
+        gone.cancel()
+        if not wanted.done():
+            wanted.cancel()
+            await asyncio.wait([wanted])
 
 
 async def in_chunks(

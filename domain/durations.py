@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from decimal import ROUND_CEILING, Decimal
+from functools import lru_cache
 from typing import Final
 
 from domain.errors import DurationError, LimitExceededError
@@ -31,6 +32,12 @@ def parse_duration(text: str) -> int:
     """
     if type(text) is not str or len(text) > _MAX_TEXT:
         raise DurationError(text=text)
+    return _milliseconds(text)
+
+
+@lru_cache(maxsize=1024)
+def _milliseconds(text: str) -> int:
+    """A server reads the same few again and again."""
     if short := _SHORT.fullmatch(text):
         exact = Decimal(short[1]) * _UNITS[short[2]]
     elif iso := _ISO.fullmatch(text):

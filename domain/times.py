@@ -6,10 +6,12 @@ Knows no clock. What time it is, the engine knows (`engine/clock.py`).
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 MILLISECOND = timedelta(milliseconds=1)
 
 
+@lru_cache(maxsize=1024)
 def rfc3339(moment: datetime) -> str:
     """`2026-11-23T11:55:00.000000Z`. Raises ValueError for a naive time: nobody knows which moment it is."""
     if moment.tzinfo is None:

@@ -13,7 +13,9 @@ import random
 import time
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
+
+from engine.waits import by_sleeping
 
 SAMPLES = 5  # The quickest of so many questions is the most exact.
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -60,6 +62,9 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    async def wait(self, wanted: asyncio.Future[Any], seconds: float) -> None:
+        await asyncio.wait({wanted}, timeout=seconds)
 
     def entropy(self) -> float:
         return random.random()  # noqa: S311 - spreads retries; nothing depends on its being unpredictable
@@ -119,6 +124,9 @@ class ManualClock:
             self._sleepers, (self._elapsed + timedelta(seconds=seconds), next(self._numbers), sleeper)
         )
         await sleeper
+
+    async def wait(self, wanted: asyncio.Future[Any], seconds: float) -> None:
+        await by_sleeping(self, wanted, seconds)
 
     def entropy(self) -> float:
         return self._random.random()

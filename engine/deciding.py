@@ -93,7 +93,7 @@ class Decider:
         """Adds what becomes of it to the draft."""
         broken = draft.broken.get(request.stream)
         if broken is not None:
-            item = Decided(request=request, at=self._clock.now(), command_id="")
+            item = Decided(request=request, at=draft.at, command_id="")
             item.refusal = self.incident(request, broken)
         else:
             item = self._begin(draft, request)
@@ -106,7 +106,7 @@ class Decider:
 
     def _begin(self, draft: Draft, request: Request) -> Decided:
         """A command is never dated before its stream's last event."""
-        now, last = self._clock.now(), draft.entries[request.stream].state.now
+        now, last = draft.at, draft.entries[request.stream].state.now
         self._commands += 1
         at = now if last is None else max(now, last)
         return Decided(request=request, at=at, command_id=f"{self._prefix}-{self._commands:x}")

@@ -100,10 +100,11 @@ class Draft:
     """`entries` are the instances that it touches, by stream; the decided ones stand in order.
 
     `loaded` are the streams that were read for it, `broken` those that could not be made sense of. `later` repeat a
-    client's command of this batch: they are answered when it is stored.
+    client's command of this batch: they are answered when it is stored. All of it happens at one moment, `at`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, at: datetime) -> None:
+        self.at = at
         self.decided: list[Decided] = []
         self.entries: dict[str, Entry] = {}
         self.loaded: set[str] = set()

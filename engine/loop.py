@@ -156,7 +156,7 @@ class Loop:
 
     async def _transact(self, requests: list[Request], *, whole: bool = True) -> None:
         """One batch. Whatever goes wrong is told to those who asked; the loop goes on."""
-        draft = Draft()
+        draft = Draft(self._clock.now())
         try:
             await self._decide_all(draft, requests)
             changes = draft.changes()
@@ -229,9 +229,8 @@ class Loop:
 
     async def _hand_out(self, draft: Draft, changes: Changes) -> None:
         """What this very batch makes ready goes to workers that wait for it, in the same commit."""
-        now = self._clock.now()
         rows = [row for changed in changes.values() for row in changed.values() if row is not None]
-        for row in sorted((row for row in rows if row.is_ready(now)), key=OwedRow.urgency):
+        for row in sorted((row for row in rows if row.is_ready(draft.at)), key=OwedRow.urgency):
             poller = self.board.waiter_for(row.queue or "")
             if poller is not None:
                 await self.decider.decide(draft, self._claim(poller, row.instance, row.key, row.attempt))

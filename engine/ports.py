@@ -6,9 +6,10 @@ Everything the engine awaits on the outside goes through these protocols, so a s
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct, field
 
@@ -215,6 +216,10 @@ class Clock(Protocol):
     def monotonic(self) -> float: ...
 
     async def sleep(self, seconds: float) -> None: ...
+
+    async def wait(self, wanted: asyncio.Future[Any], seconds: float) -> None:
+        """Until it is done, or so many seconds have passed; it is not cancelled."""
+        ...
 
     def entropy(self) -> float:
         """A number in [0, 1)."""

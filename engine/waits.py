@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Protocol
 
 from engine.ports import Clock
 
 
+class Sleeps(Protocol):
+    async def sleep(self, seconds: float) -> None: ...
+
+
 async def within(clock: Clock, seconds: float, wanted: asyncio.Future[Any] | asyncio.Event) -> None:
     """Returns when it has come, or when so many seconds have passed. A future is not cancelled by giving it up."""
-    waiting = asyncio.ensure_future(wanted.wait()) if isinstance(wanted, asyncio.Event) else None
+    if isinstance(wanted, asyncio.Future):
+        await clock.wait(wanted, seconds)
+        return
+    waiting = asyncio.ensure_future(wanted.wait())
+    try:
+        await clock.wait(waiting, seconds)
+    finally:
+        waiting.cancel()
+
+
+async def by_sleeping(clock: Sleeps, wanted: asyncio.Future[Any], seconds: float) -> None:
+    """How a clock waits that rules over its own time: whoever lets it pass wakes who sleeps."""
     nap = asyncio.ensure_future(clock.sleep(seconds))
     try:
-        future = wanted if isinstance(wanted, asyncio.Future) else waiting
-        assert future is not None
-        await asyncio.wait({future, nap}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({wanted, nap}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         nap.cancel()
-        if waiting is not None:
-            waiting.cancel()

@@ -89,7 +89,8 @@ class Workers:
         if poller.poll.wait_seconds > 0:
             await within(self._clock, min(poller.poll.wait_seconds, MAX_WAIT_SECONDS), poller.future)
             self._loop.board.dismiss([poller])
-        await asyncio.wait([poller.future])  # A batch under way may still have something for it.
+        if not poller.future.done():
+            await asyncio.wait([poller.future])  # A batch under way may still have something for it.
         return poller.future.result()
 
     async def keep_sessions(self) -> None:

@@ -18,6 +18,7 @@ from random import Random
 from typing import Any, TypeVar, TypeVarTuple
 
 from domain.errors import TenutoError
+from engine.waits import by_sleeping
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 """When every simulation begins."""
@@ -268,6 +269,9 @@ class VirtualClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds / self._rate)
+
+    async def wait(self, wanted: asyncio.Future[Any], seconds: float) -> None:
+        await by_sleeping(self, wanted, seconds)
 
     def entropy(self) -> float:
         return self._random.random()

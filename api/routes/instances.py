@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import Query
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -55,7 +57,7 @@ async def start_instance(request: Request) -> Response:
     with another body is 422.
     """
     wiring_of(request).engine.check_room()
-    seconds = seconds_of(_only_wait(request))
+    seconds = _wait_in(request.scope["query_string"])
     body, raw = await bodies.read(request, StartBody)
     bodies.check_payload(body.input, "The input", raw)
     wiring, caller = wiring_of(request), caller_of(request, body.actor)
@@ -85,11 +87,12 @@ async def start_instance(request: Request) -> Response:
     return reply(view, 201 if answer.created else 200, headers)
 
 
-def _only_wait(request: Request) -> str | None:
-    if not request.scope["query_string"]:
-        return None
-    refuse_others(request, ["wait"])
-    return request.query_params.get("wait")
+@lru_cache(maxsize=256)
+def _wait_in(query: bytes) -> float:
+    """How long to hold the answer, in seconds: most callers ask for the same, again and again."""
+    asked = QueryParams(query)
+    refuse_others(asked, ["wait"])
+    return seconds_of(asked.get("wait"))
 
 
 def idempotency_key(request: Request) -> str | None:

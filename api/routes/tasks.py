@@ -169,4 +169,4 @@ def _in_place(refused: Refused, answered: Sequence[ResultStatus]) -> list[Result
 
 def _no_parameters(request: Request) -> None:
     if request.scope["query_string"]:
-        refuse_others(request, [])
+        refuse_others(request.query_params, [])

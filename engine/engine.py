@@ -10,9 +10,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import timedelta
-
-from msgspec import Struct
 
 from domain.calls import Connector
 from domain.commands import Command, SendSignal, StartInstance
@@ -43,6 +40,7 @@ from engine.messages import (
     TaskResult,
 )
 from engine.onlookers import Onlooker
+from engine.options import EngineOptions
 from engine.ports import Clock, Store
 from engine.readings import Readings
 from engine.registry import Registry
@@ -60,13 +58,6 @@ WAIT_CHECK_SECONDS = 1.0
 """How often an awaited instance is looked up in the log, in case another server brings it to its end."""
 
 
-class EngineOptions(Struct, frozen=True, kw_only=True):
-    """`shard` is part of every instance id; a session unheard of for `lease_seconds` loses its leases."""
-
-    shard: str = "0"
-    lease_seconds: float = 5.0
-
-
 class Engine(Readings):
     def __init__(
         self,
@@ -79,7 +70,7 @@ class Engine(Readings):
     ) -> None:
         """Use `Engine.open`."""
         tokens, registry = Tokens(secret), Registry(store, clock)
-        loop = Loop(store, clock, registry, tokens, lease=timedelta(seconds=options.lease_seconds))
+        loop = Loop(store, clock, registry, tokens, options)
         super().__init__(store, clock, loop, registry)
         self.options = options
         self._sessions = Sessions(store, clock, options.lease_seconds)

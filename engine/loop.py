@@ -29,6 +29,7 @@ from engine.handout import claims, task_of
 from engine.hooks import Hooks, tell
 from engine.messages import Answer, Poll, Task
 from engine.onlookers import Onlookers
+from engine.options import EngineOptions
 from engine.ports import (
     Clock,
     CommitUnknownError,
@@ -57,7 +58,7 @@ class Loop:
     """`hooks` tell of what is stored; `onlookers` keep what is stored of the instances that somebody waits for."""
 
     def __init__(
-        self, store: Store, clock: Clock, registry: Registry, tokens: Tokens, *, lease: timedelta
+        self, store: Store, clock: Clock, registry: Registry, tokens: Tokens, options: EngineOptions
     ) -> None:
         self.board = Board()
         self.alarms = Alarms()
@@ -68,7 +69,8 @@ class Loop:
         self._store = store
         self._clock = clock
         self._tokens = tokens
-        self._lease = lease
+        self._lease = timedelta(seconds=options.lease_seconds)
+        self._gather = options.gather_seconds
         self._client_keys = ClientKeys(store)
         self._inbox: deque[Request] = deque()
         self._wake = asyncio.Event()
@@ -125,6 +127,8 @@ class Loop:
     async def run(self) -> None:
         while not self._stopped:
             await self._wake.wait()
+            if self.pressure.busy:
+                await self._clock.sleep(self._gather)
             self._wake.clear()
             await self._turn()
             if self._inbox:
@@ -150,7 +154,7 @@ class Loop:
             began = self._clock.monotonic()
             await self._transact([*requests, *claims])
             now = self._clock.monotonic()
-            self.pressure.turned(now - began, now)
+            self.pressure.turned(len(requests) + len(claims), now - began, now)
         self.board.dismiss(hasty)
         self.decider.cache.trim()
 

@@ -27,6 +27,8 @@ LESS, MORE, SLOWLY = 0.97, 1.03, 1.003
 """What becomes of the limit with each turn that is too long, less than half as long, or in between."""
 FORGETTING = 0.01
 """How fast the shortest turn is forgotten, with each calm one: a disk may become slower for good."""
+MANY = 8
+"""Commands in one turn: then more are on their way."""
 COME_AGAIN = 1
 """Seconds: what is refused now finds another moment then."""
 
@@ -38,6 +40,7 @@ class Pressure:
         self._longest = longest
         self._shortest = 0.0
         self._limit = float(AT_FIRST)
+        self._commands = 0
         self._starting = 0
         self._moved: dict[str, float] = {}  # The one that moved last stands last.
 
@@ -58,8 +61,14 @@ class Pressure:
     def ends(self, instance: str) -> None:
         self._moved.pop(instance, None)
 
-    def turned(self, seconds: float, now: float) -> None:
-        """A turn took so long."""
+    @property
+    def busy(self) -> bool:
+        """Whether waiting a little before the next turn makes it one of many commands."""
+        return self._commands >= MANY
+
+    def turned(self, commands: int, seconds: float, now: float) -> None:
+        """A turn of so many commands took so long."""
+        self._commands = commands
         moving = self._moving(now)
         if not self._shortest or seconds < self._shortest:
             self._shortest = seconds

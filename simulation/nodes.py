@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from domain.errors import TenutoError
 from engine.cache import Cache
-from engine.engine import Engine, EngineOptions
+from engine.engine import Engine
 from engine.errors import StoppedError
+from engine.options import EngineOptions
 from simulation.remote_worker import RemoteWorker
 from simulation.services import HttpConnector
 from simulation.store import Connection
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from simulation.world import World
 
 LEASE_SECONDS = 3.0
+GATHER_SECONDS = 0.001
 
 
 class EngineNode:
@@ -54,7 +56,7 @@ class EngineNode:
                 Connection(world.database, self.process),
                 clock,
                 connectors={"http": HttpConnector(world.services, world.network)},
-                options=EngineOptions(lease_seconds=LEASE_SECONDS),
+                options=EngineOptions(lease_seconds=LEASE_SECONDS, gather_seconds=GATHER_SECONDS),
             )
             if world.faults.has("small cache"):
                 opened._loop.decider.cache = Cache(limit=1)

@@ -14,6 +14,7 @@ from engine.errors import OverloadedError, StoppedError, WrongVersionError
 from engine.loop import MAX_INBOX
 from engine.messages import Answer, Envelope, PollAnswer
 from engine.ports import Batch, Recorded, StoreUnavailableError
+from engine.pressure import MANY
 from tests.engine.world import ONE, SAGA, World, done
 
 HAPPY = [
@@ -110,6 +111,22 @@ async def test_reads_never_show_what_is_decided_but_not_stored() -> None:
         gate.set()
         await change
         assert (await world.state(first.instance_id)).data["a"] == 1
+
+
+async def test_a_busy_engine_waits_a_little_for_more_before_it_commits() -> None:
+    async with World(gather_seconds=0.001) as world:
+        await world.deploy(ONE)
+        await asyncio.gather(*(world.start("one") for _ in range(MANY)))
+        world.faults.batches.clear()
+        first = asyncio.ensure_future(world.start("one"))
+        await world.settle()
+        second = asyncio.ensure_future(world.start("one"))
+        await world.settle()
+        assert not first.done()
+        await world.pass_time(0.001)
+        assert [(await each).created for each in (first, second)] == [True, True]
+        assert len(world.faults.batches) == 1
+        assert (await world.start("one")).created, "what comes when it is quiet again need not wait"
 
 
 async def test_a_refusal_changes_nothing_and_leaves_the_batch_alone() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.errors import OverloadedError
-from engine.pressure import AT_FIRST, COME_AGAIN, FEWEST, LONGEST, MOMENT, Pressure
+from engine.pressure import AT_FIRST, COME_AGAIN, FEWEST, LONGEST, MANY, MOMENT, Pressure
 
 CALM = 0.004
 """Seconds of a turn with little to do."""
@@ -41,7 +41,7 @@ def turns(pressure: Pressure, count: int, seconds: float, *, moving: int) -> flo
     """So many turns, with as many instances in motion; → the time at their end."""
     for number in range(count):
         pressure.moves(map(str, range(moving)), number * seconds)
-        pressure.turned(seconds, number * seconds)
+        pressure.turned(1, seconds, number * seconds)
     return count * seconds
 
 
@@ -106,3 +106,12 @@ def test_it_recovers_by_itself() -> None:
     narrow = room(pressure, end + MOMENT)
     end = turns(pressure, 100, CALM, moving=narrow)
     assert room(pressure, end + MOMENT) > 2 * narrow
+
+
+def test_after_a_turn_of_many_commands_the_next_one_is_worth_waiting_for() -> None:
+    pressure = Pressure()
+    busy = []
+    for commands in (1, MANY, MANY - 1):
+        pressure.turned(commands, 0.001, 1.0)
+        busy.append(pressure.busy)
+    assert busy == [False, True, False]

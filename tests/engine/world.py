@@ -27,7 +27,7 @@ from domain.events import Event, StatusChanged, StepFailed, StepStarted
 from domain.evolve import evolve
 from domain.state import State
 from engine.clock import ManualClock, SystemClock
-from engine.engine import Engine, EngineOptions
+from engine.engine import Engine
 from engine.messages import (
     Answer,
     BeatReport,
@@ -39,6 +39,7 @@ from engine.messages import (
     Task,
     TaskResult,
 )
+from engine.options import EngineOptions
 from engine.ports import Batch, Clock, Store, StoreUnavailableError
 from engine.rows import rows_of
 from engine.store import MemoryStore
@@ -140,11 +141,12 @@ class World:
         *,
         connector: FakeService | None = None,
         lease_seconds: float = 5.0,
+        gather_seconds: float = 0.0,
     ) -> None:
         self.clock = clock or ManualClock(NOON)
         self.faults = faults or Faults(MemoryStore(self.clock))
         self._connectors = {} if connector is None else {"http": connector}
-        self._options = EngineOptions(lease_seconds=lease_seconds)
+        self._options = EngineOptions(lease_seconds=lease_seconds, gather_seconds=gather_seconds)
         self._killed = False
         self.engine: Engine = cast(Engine, None)
 

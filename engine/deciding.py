@@ -55,16 +55,15 @@ class Decider:
         """The entries of all instances asked for; what is not in the cache comes in one query."""
         missing: dict[str, Request] = {}
         for request in requests:
-            entry = self.cache.get(request.stream)
-            if entry is None and request.program is not None and not request.tries:
-                entry = Entry(
-                    State(id=request.stream), request.program
-                )  # A new id: there is nothing to load.
+            stream, starts = request.stream, request.program is not None
+            entry = self.cache.get(stream)
+            if entry is None and starts and not request.tries and stream not in missing:
+                entry = Entry(State(id=stream), request.program)  # A new id: there is nothing to load.
                 self.cache.put(entry)
-            if entry is None:
-                missing.setdefault(request.stream, request)
-            else:
-                draft.entries[request.stream] = entry
+            if entry is not None:
+                draft.entries[stream] = entry
+            elif starts or stream not in missing:  # A child may be asked about before it is started.
+                missing[stream] = request
         if missing:
             loaded = await self._store.load(list(missing))
             for stream, request in missing.items():

@@ -17,12 +17,12 @@ from typing import Literal, NamedTuple
 
 from domain.codec import decode, encode, topic_of
 from domain.commands import SendSignal
-from domain.errors import InstanceEndedError, TenutoError, UnknownSignalError
+from domain.errors import TenutoError
 from domain.events import Event
 from domain.kept_signals import Kept, KeptSignals, evolve, is_known, keep
 from domain.other_events import SignalDelivered, SignalExpired, SignalForwarded, SignalKept, SignalReturned
 from domain.times import MILLISECOND
-from engine.errors import NOT_NOW, NoListenerError
+from engine.errors import NOT_NOW, NoListenerError, SeveralListenersError
 from engine.messages import Answer, Envelope
 from engine.ports import Batch, Clock, Key, OwedRow, Recorded, Store, VersionConflictError
 
@@ -67,29 +67,37 @@ class Keeper:
     async def signal(
         self, namespace: str, key: str, signal: SendSignal, *, ttl_ms: int, all: bool = False
     ) -> Signalled:
-        """To whoever listens now; when nobody does it is kept for the first that will, until its time is over.
+        """To the one that listens now; when nobody does it is kept for the first that will, until its time is over.
 
-        Raises SeveralListenersError, SignalConflictError, LimitExceededError.
+        It is kept in any case, if only for a moment: else the same request, come twice, might reach who listens now and
+        leave a second one for whoever is next. With `all`, those who listen get it directly. Raises
+        SeveralListenersError, SignalConflictError, LimitExceededError.
         """
         state = await self._load(stream_of(namespace, key))
         if is_known(state, signal.signal_id, signal.name, signal.payload):
             return _told(state, signal.signal_id, known=True)
+        kept = _kept(namespace, key, signal, self._clock.now() + ttl_ms * MILLISECOND)
+        if all:
+            return await self._to_all(kept)
+        listeners = await self._store.listeners(namespace, key, signal.name)
+        if len(listeners) > 1:
+            raise SeveralListenersError(correlation_key=key, signal=signal.name, count=len(listeners))
+        return await self.keep(kept)
+
+    async def _to_all(self, signal: SignalKept) -> Signalled:
         try:
             answers = await self._by_key(
-                namespace,
+                signal.namespace,
                 signal.name,
-                key,
+                signal.correlation_id,
                 signal.signal_id,
                 signal.payload,
-                all=all,
+                all=True,
                 actor=signal.actor,
                 request_id=signal.request_id,
             )
-        except (NoListenerError, UnknownSignalError, InstanceEndedError) as nobody:
-            if all and not isinstance(nobody, NoListenerError):
-                raise
-            expires_at = self._clock.now() + ttl_ms * MILLISECOND
-            return await self.keep(_kept(namespace, key, signal, expires_at))
+        except NoListenerError:
+            return await self.keep(signal)
         accepted = any(answer.events for answer in answers)
         return Signalled("accepted" if accepted else "duplicate", [one.instance_id for one in answers])
 

@@ -85,13 +85,46 @@ async def test_it_is_given_to_a_wait_under_its_own_key() -> None:
         assert (await world.state(one)).status == "completed"
 
 
-async def test_who_listens_already_gets_it_at_once_and_nothing_is_kept() -> None:
+async def test_who_listens_already_gets_it_at_once() -> None:
     async with World() as world:
         await world.deploy(SIGNAL)
         one = (await world.start("asks", correlation_id="k")).instance_id
         assert await send(world) == Signalled("accepted", [one])
         assert await send(world) == Signalled("duplicate", [one])
-        assert await world.topics(STREAM) == []
+        assert await world.topics(STREAM) == ["SignalKept", "SignalForwarded", "SignalDelivered"]
+        assert await rows(world) == []
+
+
+async def test_a_request_that_comes_twice_reaches_one_instance_however_the_two_overlap() -> None:
+    """Found by the simulator (seed 8216): one copy had found nobody and kept the signal; the other one, which had read
+    before that, found an instance that was new and gave it the same."""
+    async with World() as world:
+        await world.deploy(STRICT)
+        find, reads, may_go, told = world.faults.store.listeners, *(asyncio.Event() for _ in range(3))
+        kept = False
+
+        async def listeners(*asked: str) -> list[str]:
+            if asyncio.current_task() is late_copy:
+                reads.set()
+                await may_go.wait()
+            elif kept:
+                await told.wait()
+            return await find(*asked)
+
+        world.faults.store.listeners = listeners  # type: ignore[method-assign]
+        late_copy = asyncio.ensure_future(send(world, payload={"by": "ann"}))
+        await reads.wait()
+        assert await send(world, payload={"by": "ann"}) == Signalled("kept", [])
+        kept = True
+        first = (await world.start("strict", correlation_id="k")).instance_id
+        may_go.set()
+        assert (await late_copy).instances == [first]
+        told.set()
+        await world.settle()
+        second = (await world.start("strict", correlation_id="k")).instance_id
+        await world.settle()
+        assert await received(world, first, second) == [first]
+        assert await world.topics(STREAM) == ["SignalKept", "SignalForwarded", "SignalDelivered"]
 
 
 async def test_several_listeners_are_refused_and_reached_with_all() -> None:

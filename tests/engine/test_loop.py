@@ -12,7 +12,7 @@ from engine.cache import SNAPSHOT_EVERY
 from engine.draft import Request
 from engine.errors import OverloadedError, StoppedError, WrongVersionError
 from engine.loop import MAX_INBOX
-from engine.messages import Answer, Envelope, PollAnswer
+from engine.messages import Answer, Envelope, PollAnswer, StartRequest
 from engine.ports import Batch, Recorded, StoreUnavailableError
 from engine.pressure import MANY
 from tests.engine.world import ONE, SAGA, World, done
@@ -127,6 +127,31 @@ async def test_a_busy_engine_waits_a_little_for_more_before_it_commits() -> None
         assert [(await each).created for each in (first, second)] == [True, True]
         assert len(world.faults.batches) == 1
         assert (await world.start("one")).created, "what comes when it is quiet again need not wait"
+
+
+async def test_who_asks_for_an_instance_in_the_batch_that_starts_it_does_not_keep_it_from_starting() -> None:
+    """Found by the simulator (seed 2497): the id of a child is known before it is there, and a parent may ask."""
+    async with World() as world:
+        await world.deploy(ONE)
+        gate = asyncio.Event()
+
+        async def wait(_: Batch) -> None:
+            await gate.wait()
+
+        world.faults.before = wait
+        another = asyncio.ensure_future(world.start("one"))
+        await world.settle()
+        id = world.engine.new_instance_id()
+        asked = asyncio.ensure_future(world.act(id, PauseInstance, actor="test", reason="test"))
+        await world.settle()
+        request = StartRequest(namespace="default", definition="one", input={})
+        started = asyncio.ensure_future(world.engine.start_instance(request, id))
+        await world.settle()
+        gate.set()
+        assert (await another).created
+        assert (await started).created
+        with pytest.raises(UnknownInstanceError):
+            await asked
 
 
 async def test_a_refusal_changes_nothing_and_leaves_the_batch_alone() -> None:

@@ -103,13 +103,13 @@ async def test_a_request_that_comes_twice_reaches_one_instance_however_the_two_o
         find, reads, may_go, told = world.faults.store.listeners, *(asyncio.Event() for _ in range(3))
         kept = False
 
-        async def listeners(*asked: str) -> list[str]:
+        async def listeners(namespace: str, correlation_key: str, signal: str) -> list[str]:
             if asyncio.current_task() is late_copy:
                 reads.set()
                 await may_go.wait()
             elif kept:
                 await told.wait()
-            return await find(*asked)
+            return await find(namespace, correlation_key, signal)
 
         world.faults.store.listeners = listeners  # type: ignore[method-assign]
         late_copy = asyncio.ensure_future(send(world, payload={"by": "ann"}))

@@ -122,11 +122,11 @@ def running(
     with contextlib.ExitStack() as stack:
         database = stack.enter_context(fresh_database(postgres))
         command = ["-m", "tenuto", "serve", "--port", "0", "--database-url", database]
-        if profile is not None:
-            command = ["-m", "cProfile", "-o", str(profile), *command]
         folder = stack.enter_context(temporary_folder())  # A folder of checkpoints belongs to one log.
         if projections:
             command = ["-m", "benchmarks.server", database, str(folder), *projections]
+        if profile is not None:
+            command = ["-m", "cProfile", "-o", str(profile), *command]
         notary = {"TENUTO_CHECKPOINTS": f"{folder}/checkpoints", "TENUTO_SIGNING_KEY": f"{folder}/key"}
         server = stack.enter_context(process(command, {**os.environ, **notary}))
         url = said(server, "ready ")

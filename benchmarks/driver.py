@@ -14,6 +14,7 @@ from itertools import islice
 
 import aiohttp
 import msgspec
+import uvloop
 from msgspec import Struct
 
 from benchmarks.meter import Meter, Reading
@@ -146,5 +147,5 @@ async def _settle(http: aiohttp.ClientSession, job: Job, completed: int) -> None
 
 
 if __name__ == "__main__":
-    report = asyncio.run(drive(msgspec.json.decode(sys.argv[1], type=Job)))
+    report = uvloop.run(drive(msgspec.json.decode(sys.argv[1], type=Job)))
     sys.stdout.buffer.write(_encode(report))

@@ -45,7 +45,7 @@ REPORTED: dict[str, dict[str, str]] = {
     | {f"throughput.{name}": "ms/step" for name in CPU}
     | {f"throughput.named.{name}": "ms/step" for name in CPU}
     | {"throughput.events_per_commit": "events"},
-    "latency": {"latency.p50": "ms", "latency.p99": "ms"},
+    "latency": {f"latency{kept}.p{percent}": "ms" for kept in ("", ".named") for percent in (50, 99)},
     "lag": {"lag.p99": "ms", "lag.p50": "ms"},
     "compensation": {"compensation": "sagas/s", "compensation.cpu": "ms/step"},
     "timers": {"timers.all": "s", "timers.late_p99": "s", "timers.late_p50": "s", "timers.early": "timers"},

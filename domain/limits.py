@@ -26,9 +26,19 @@ MAX_CHILD_DEPTH: Final = 100
 # Of one map. They all begin in one command unless `maxConcurrency` says otherwise.
 MAX_ITEMS: Final = 10_000
 
+# Steps entered by one command in one scope, or for one item: more of them loop without ever waiting for anything.
+# And in all: maps inside maps multiply.
+MAX_ENTRIES: Final = 1_000
+MAX_ENTRIES_IN_ALL: Final = 100_000
+
 # What one command writes: each of a map's steps may be told the whole input. Its first events are not weighed.
 MAX_COMMAND_BYTES: Final = 32 * 1024 * KIB
 UNWEIGHED_EVENTS: Final = 100
+
+# What the conditions of one command look through, in values: each item of a map may ask all the others. Those of its
+# first steps are not weighed.
+MAX_COMMAND_LOOKS: Final = 20_000_000
+UNWEIGHED_LOOKS: Final = 100
 
 # What a template makes: it may name a large value many times, and a loop may feed its result to it again.
 MAX_VALUE_BYTES: Final = MAX_BODY_BYTES

@@ -6,15 +6,14 @@ follows from a failure stands in `failure.py`, undoing in `rollback.py`; what a 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from domain import deadlines, failure, rollback
 from domain.agenda import Agenda, Entry
+from domain.bounds import Bounds
 from domain.calls import StepError
-from domain.codec import encode
-from domain.errors import EndlessLoopError, LimitExceededError, TenutoError
+from domain.errors import TenutoError
 from domain.events import (
     BusinessStatusChanged,
     CompensationEnded,
@@ -29,7 +28,6 @@ from domain.events import (
 )
 from domain.evolve import evolve
 from domain.executing import scope_in, visits_in
-from domain.limits import MAX_COMMAND_BYTES, UNWEIGHED_EVENTS
 from domain.paths import UNDO, child_path, index_of, scope_of, undo_of
 from domain.seen import reserved_names, seen_by
 from domain.state import Attempted, Running, Scope, State, Stuck, Waiting
@@ -41,12 +39,6 @@ if TYPE_CHECKING:
     from domain.commands import Command
     from domain.definition.program import Program
     from domain.steps.step import Step
-
-MAX_ENTRIES = 1_000
-"""Steps entered by one command in one scope, or for one item. More of them loop without ever waiting for anything."""
-
-MAX_ENTRIES_IN_ALL = 100_000
-"""Steps entered by one command: maps inside maps multiply."""
 
 
 class Ending(NamedTuple):
@@ -67,9 +59,7 @@ class Turn:
     """`state` is folded in place; `events` is what the command yields."""
 
     __slots__ = (
-        "_bytes",
-        "_entered",
-        "_entered_in_all",
+        "_bounds",
         "_reserved",
         "agenda",
         "at",
@@ -96,9 +86,7 @@ class Turn:
         self.ending: Ending | None = None
         self.failed_with: OwnResult | None = None
         self.cause = "there is work to do"
-        self._entered: Counter[tuple[str, str | None]] = Counter()
-        self._entered_in_all = 0
-        self._bytes = 0
+        self._bounds = Bounds()
         self._reserved: dict[str, Json] | None = None
 
     def emit(self, event: Event) -> None:
@@ -112,8 +100,7 @@ class Turn:
             if event.reason is None:
                 event.reason = command.reason
         self.events.append(event)
-        if len(self.events) > UNWEIGHED_EVENTS:
-            self._bytes += len(encode(event))
+        self._bounds.writes(event)
         evolve(self.state, event)
         self._reserved = None  # `lastError`, `deadlines` and `compensation` may be others now.
 
@@ -136,11 +123,11 @@ class Turn:
     def run(self) -> None:
         """Enters what is on the agenda, until there is nothing left or the instance has come to its end."""
         while self.ending is None and (entry := self.agenda.take()) is not None:
-            problem = self._too_many(entry)
+            step = self.program.steps[entry.step]
+            problem = self._bounds.enters(entry, step, self.state.data)
             if problem is not None:
                 self._give_up(entry.step, problem)
                 return
-            step = self.program.steps[entry.step]
             path = child_path(entry.scope, entry.step, entry.item)
             if step.business_status is not None and step.business_status != self.state.business_status:
                 self.emit(BusinessStatusChanged(to=step.business_status))
@@ -339,29 +326,6 @@ class Turn:
         return len(self.scope(scope).open) + len(self.agenda.inside(scope))
 
     # Limits ----------------------------------------------------------------------
-
-    def _too_many(self, entry: Entry) -> TenutoError | None:
-        """What is wrong when the command enters this step too: it would never end, or take too long."""
-        block = (entry.scope, entry.item)
-        self._entered[block] += 1
-        self._entered_in_all += 1
-        if self._entered[block] > MAX_ENTRIES:
-            return EndlessLoopError(step=entry.step, limit=MAX_ENTRIES)
-        if self._entered_in_all > MAX_ENTRIES_IN_ALL:
-            return LimitExceededError(
-                subject="the number of steps that one command enters",
-                actual=self._entered_in_all,
-                limit=MAX_ENTRIES_IN_ALL,
-                unit="steps",
-            )
-        if self._bytes > MAX_COMMAND_BYTES:
-            return LimitExceededError(
-                subject="what one command writes",
-                actual=self._bytes,
-                limit=MAX_COMMAND_BYTES,
-                unit="bytes",
-            )
-        return None
 
     def _give_up(self, step: str, problem: TenutoError) -> None:
         error = StepError(type=type(problem).__name__, message=str(problem), retryable=False)

@@ -53,17 +53,23 @@ Step = Callable[[list[Any], Any], list[Any]]
 
 def keys_of(query: JSONPathQuery) -> tuple[Key, ...] | None:
     """Return the names and indices of a singular query, None for a query that may select several values."""
+    keys = stem_of(query)
+    return keys if len(keys) == len(query.segments) else None
+
+
+def stem_of(query: JSONPathQuery) -> tuple[Key, ...]:
+    """Return the names and indices that a query begins with: all that it selects stands below them."""
     keys: list[Key] = []
     for segment in query.segments:
         if isinstance(segment, JSONPathRecursiveDescentSegment) or len(segment.selectors) != 1:
-            return None
+            break
         match segment.selectors[0]:
             case NameSelector(name=name):
                 keys.append(name)
             case IndexSelector(index=index):
                 keys.append(index)
             case _:
-                return None
+                break
     return tuple(keys)
 
 

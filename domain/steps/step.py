@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from domain.definition.fields import Model, Name, Next
 from domain.expressions import compile_condition
+from domain.expressions.costs import Look, conditions_in, looks_of
 
 if TYPE_CHECKING:
     from domain.definition.program import Compiler
@@ -44,7 +45,8 @@ class Branch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A step, compiled. `scope` and `block` say in which parallel or map, and branch, it stands (`""`: in none)."""
+    """A step, compiled. `scope` and `block` say in which parallel or map, and branch, it stands (`""`: in none).
+    `looks` are what its conditions look through."""
 
     id: str
     name: str
@@ -53,6 +55,7 @@ class Step:
     block: str = ""
     business_status: str | None = None
     rules: FailureRules
+    looks: tuple[Look, ...] = ()
     next: str | tuple[Branch, ...] | None = None
 
     def enter(self, turn: Turn, execution: str) -> None:
@@ -80,6 +83,7 @@ def common(model: StepModel, kind: str, compiler: Compiler) -> dict[str, Any]:
         "block": compiler.block,
         "business_status": model.business_status,
         "rules": compiler.rules_of(model),
+        "looks": tuple(look for one in conditions_in(model.model_dump()) for look in looks_of(one)),
     }
 
 

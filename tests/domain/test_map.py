@@ -12,6 +12,7 @@ from domain.calls import StepError
 from domain.events import (
     BlockEnded,
     BlockFailed,
+    DecisionMade,
     ScopeClosed,
     ScopeOpened,
     StepCancelled,
@@ -19,7 +20,7 @@ from domain.events import (
     StepScheduled,
 )
 from domain.instance import advance
-from domain.limits import MAX_ITEMS
+from domain.limits import MAX_ITEMS, UNWEIGHED_LOOKS
 from tests.domain.given import Run, define
 
 
@@ -258,13 +259,31 @@ def test_maps_of_maps_that_would_take_for_ever_are_given_up() -> None:
 
 def test_a_map_that_would_tell_every_item_everything_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a command writes grows with the items times what each is told: 10,000 times the input would be gigabytes."""
-    monkeypatch.setattr("domain.turn.MAX_COMMAND_BYTES", 100_000)
+    monkeypatch.setattr("domain.bounds.MAX_COMMAND_BYTES", 100_000)
     text = mapped(steps="{id: t, type: task, action: http:shop/t}")
     assert Run(text).start(["x" * 9] * 99).handed_out == ["t"] * 99
     run = Run(text).start(["x" * 9] * 400)
     assert (run.status, failure(run).type) == ("failed", "LimitExceededError")
     assert len(run.all(StepScheduled)) < 150
     assert run.owed == {}
+
+
+ASKS = """
+  {id: d, type: decision, next: [{condition: '$.input.all[?@.a == 7]', next: e}, {next: e}]}, {id: e, type: succeed}"""
+MANY = [{"a": number} for number in range(5_000)]
+
+
+def test_a_map_whose_items_each_look_through_all_of_them_is_given_up_before_it_takes_long() -> None:
+    run = Run(mapped(steps=ASKS, items="$.input.all")).start({"all": MANY})
+    assert (run.status, failure(run).type) == ("failed", "LimitExceededError")
+    assert "the conditions of one command look through" in failure(run).message
+    assert UNWEIGHED_LOOKS < len(run.all(DecisionMade)) < 2_000
+
+
+def test_a_map_whose_items_each_look_through_a_short_list_goes_on() -> None:
+    asks = ASKS.replace("$.input.all[?", "$.input.few[?")
+    run = Run(mapped(steps=asks, items="$.input.all")).start({"all": MANY, "few": MANY[:50]})
+    assert len(run.all(DecisionMade)) == len(MANY)
 
 
 def test_an_item_that_loops_for_ever_is_given_up() -> None:

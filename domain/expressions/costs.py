@@ -1,0 +1,60 @@
+"""What conditions look through: the lists and objects that their queries range over.
+
+What one condition may cost is bounded when it is compiled, but a map may ask it for each of its items, in one command:
+`domain/turn.py` adds up. A query of one value (`$.a.b`) costs next to nothing, and is not counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from domain.expressions.parsing import parse_logical, queries_in
+from domain.expressions.paths import Key, root_getter
+from domain.expressions.queries import keys_of, stem_of
+
+
+class Look(NamedTuple):
+    """Through everything below one place in the data, so many times."""
+
+    stem: tuple[Key, ...]
+    times: int
+
+
+def looks_of(condition: str) -> list[Look]:
+    """One for each of its queries that may select several values. Raises ExpressionError."""
+    expression, _ = parse_logical(condition)
+    operators = 1 + sum(map(condition.count, ("&&", "||", "?", ",")))
+    ranging = [query.query for query in queries_in(expression) if keys_of(query.query) is None]
+    return [Look(stem_of(query), operators) for query in ranging]
+
+
+def conditions_in(written: Any) -> Iterator[str]:
+    """The conditions of transitions, and of the templates' `$if`, in a step as plain JSON; not of steps inside it."""
+    if isinstance(written, list):
+        for one in written:
+            if not (isinstance(one, dict) and {"id", "type"} <= one.keys()):
+                yield from conditions_in(one)
+    elif isinstance(written, dict):
+        match written:
+            case {"next": _, "condition": str(condition)}:
+                yield condition
+            case {"$if": [str(condition), *_]}:
+                yield condition
+        for one in written.values():
+            yield from conditions_in(one)
+
+
+def values_below(data: dict[str, Any], stem: tuple[Key, ...]) -> int:
+    """How many values there are at a place in the data, in all; 1 for what is not there."""
+    count, level = 0, [root_getter(stem)(data) if stem else data]
+    while level:
+        count += len(level)
+        below: list[Any] = []
+        for one in level:
+            if type(one) is dict:
+                below += one.values()
+            elif type(one) is list:
+                below += one
+        level = below
+    return count

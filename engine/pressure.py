@@ -15,9 +15,9 @@ from collections.abc import Iterable
 
 from engine.errors import OverloadedError
 
-LONGEST = 0.008
+LONGEST = 0.005
 """Seconds that a turn may take, beyond what it takes when there is little to do."""
-FEWEST = 48
+FEWEST = 64
 """So many may be in motion in any case …"""
 AT_FIRST = 96
 """… and so many before anything is known."""
@@ -41,6 +41,7 @@ class Pressure:
         self._shortest = 0.0
         self._limit = float(AT_FIRST)
         self._commands = 0
+        self._refused = False
         self._starting = 0
         self._moved: dict[str, float] = {}  # The one that moved last stands last.
 
@@ -63,8 +64,11 @@ class Pressure:
 
     @property
     def busy(self) -> bool:
-        """Whether waiting a little before the next turn makes it one of many commands."""
-        return self._commands >= MANY
+        """Whether waiting a little before the next turn makes it one of many commands.
+
+        Not while starts are refused: what was accepted is late enough then.
+        """
+        return self._commands >= MANY and not self._refused
 
     def turned(self, commands: int, seconds: float, now: float) -> None:
         """A turn of so many commands took so long."""
@@ -83,7 +87,8 @@ class Pressure:
     def check(self, now: float) -> None:
         """Raises OverloadedError when new work should come later. Cheap."""
         moving = self._moving(now)
-        if moving >= self._limit:
+        self._refused = moving >= self._limit
+        if self._refused:
             raise OverloadedError(moving=moving, retry_after=COME_AGAIN)
 
     def _moving(self, now: float) -> int:

@@ -37,7 +37,7 @@ log = logging.getLogger("tenuto.worker")
 LARGEST_BATCH = 100  # results in one request
 LARGEST_BATCH_CHARS = 512 * 1024  # of results in one request; the server takes bodies of 1 MiB
 LONGEST_BACKOFF_S = 5.0
-REPORTS_AT_ONCE = 4  # an answer takes a commit; what ends meanwhile need not wait for it
+REPORTS_AT_ONCE = 2  # an answer takes a commit; what ends meanwhile need not wait for it
 
 
 class Worker:

@@ -239,13 +239,9 @@ class PostgresStore:
         return self._log
 
     async def _write(self, work: Callable[[], T]) -> T:
-        """On the loop, in its turn, and to its end, even if nobody waits for it any more."""
-
-        async def turn() -> T:
-            async with self._writing:
-                return await on_loop.run(work)
-
-        return await asyncio.shield(asyncio.ensure_future(turn()))
+        """On the loop, and in its turn. Cancelled, it is as if the server had been killed: stored, or not."""
+        async with self._writing:
+            return await on_loop.run(work)
 
     async def _ask(self, statement: str, parameters: Parameters, rows: BaseRowFactory[T]) -> list[T]:
         return await self._in_thread(lambda: self._fetch(statement, parameters, rows))

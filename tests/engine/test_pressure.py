@@ -115,3 +115,13 @@ def test_after_a_turn_of_many_commands_the_next_one_is_worth_waiting_for() -> No
         pressure.turned(commands, 0.001, 1.0)
         busy.append(pressure.busy)
     assert busy == [False, True, False]
+
+
+def test_while_starts_are_refused_no_turn_waits() -> None:
+    pressure = Pressure()
+    pressure.turned(MANY, 0.001, 1.0)
+    for _ in range(AT_FIRST):
+        pressure.starts()
+    with pytest.raises(OverloadedError):
+        pressure.check(1.0)
+    assert not pressure.busy

@@ -292,7 +292,7 @@ steps:
     run.ask(c.PauseInstance, actor="ann", reason="wait")
     run.signal("go")
     begun = run.last(StepStarted)
-    assert (begun.execution, begun.worker) == ("all#1.bill#1/undo", "engine")
+    assert (begun.execution, begun.worker) == ("all.bill#1/undo", "engine")
 
 
 def test_a_history_that_begins_before_any_start_is_refused_by_the_name_of_its_event() -> None:

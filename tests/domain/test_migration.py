@@ -302,6 +302,21 @@ def test_every_obstacle_says_what_and_where() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("workflow", "definition: invoice"),
+        ("wait", "signal: go"),
+        ("parallel", "branches: {one: [{id: a, type: wait, signal: go}]}"),
+        ("map", "items: [1], steps: [{id: a, type: wait, signal: go}]"),
+    ],
+)
+def test_a_step_that_is_now_a_task_is_named_as_what_it_was(kind: str, fields: str) -> None:
+    run = Run(define(f"steps: [{{id: c, type: {kind}, {fields}}}]")).start()
+    (first, *_) = obstacles(run, "steps: [{id: c, type: task, action: worker:w/c}]")
+    assert first.message == f"c#1 is a {kind}, and 'c' is a task in version 2"
+
+
 def test_every_obstacle_of_the_whole_instance_says_why() -> None:
     run = at_ship()
     run.ask(c.CancelInstance, **WHO)

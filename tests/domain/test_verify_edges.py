@@ -130,6 +130,29 @@ def test_only_a_condition_and_its_opposite_leave_no_gap(one: str, other: str, *,
     assert found == ([row] if gap else [])
 
 
+NO_WAY = (6, 10, "unreachable-step", "no way leads to 'h'")
+
+
+@pytest.mark.parametrize(
+    ("fields", "fails"),
+    [
+        ("signal: s, for: 1h", True),
+        ("signal: s, for: 1h, onTimeout: z", False),
+        ("signal: s", False),
+        ("for: 1h", False),
+    ],
+)
+def test_a_wait_fails_only_when_its_time_runs_out_and_nothing_is_said_for_it(
+    fields: str, *, fails: bool
+) -> None:
+    found = said(
+        'name: a\nerrorHandlers: [{errors: ["*"], next: h}]\nsteps:\n'
+        f"  - {{id: w, type: wait, {fields}, next: z}}\n"
+        "  - {id: z, type: succeed}\n  - {id: h, type: succeed}\n"
+    )
+    assert (NO_WAY not in found) is fails
+
+
 # Data ---------------------------------------------------------------------------------
 
 

@@ -229,6 +229,25 @@ def test_a_hundred_signals_are_kept_under_one_key_and_no_more() -> None:
     )
 
 
+def test_a_command_that_enters_or_writes_too_much_is_refused_with_its_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    many = "steps: [{id: m, type: map, items: $.input, steps: [{id: STEP}]}]"
+    monkeypatch.setattr("domain.turn.MAX_ENTRIES_IN_ALL", 10)
+    assert Run(many.replace("STEP", "s, type: succeed")).start([0] * 9).state.outcome == "succeeded"
+    run = Run(many.replace("STEP", "s, type: succeed")).start([0] * 10)
+    assert run.state.error is not None
+    assert run.state.error.message == (
+        "the number of steps that one command enters is 11, more than the limit of 10 steps."
+    )
+    monkeypatch.setattr("domain.turn.MAX_ENTRIES_IN_ALL", 1_000)
+    monkeypatch.setattr("domain.turn.MAX_COMMAND_BYTES", 100_000)
+    run = Run(many.replace("STEP", "t, type: task, action: http:shop/t")).start(["x" * 9] * 400)
+    assert run.state.error is not None
+    assert run.state.error.message.startswith("what one command writes is ")
+    assert run.state.error.message.endswith(", more than the limit of 100000 bytes.")
+
+
 # How it ended -------------------------------------------------------------------------
 
 
@@ -251,6 +270,14 @@ def test_a_handler_that_compensates_fails_where_the_definition_says_that_nothing
     text = 'onFailure: fail\nerrorHandlers: [{errors: ["*"], do: fail}]\nsteps:\n' + tasks("a")
     run = Run(text).start().fail("a", error("BankError", "no money", retryable=False))
     assert (run.last(StatusChanged).reason, run.state.outcome) == ("no money", "failed")
+
+
+def test_what_no_person_can_try_again_fails_though_a_handler_says_to_pause() -> None:
+    text = 'onFailure: fail\nerrorHandlers: [{errors: ["*"], do: pause}]\n'
+    run = Run(
+        text + "steps:\n  - {id: no, type: fail, error: {type: GoneError, message: ann left}}\n"
+    ).start()
+    assert (run.last(StatusChanged).reason, run.state.outcome) == ("ann left", "failed")
 
 
 def test_an_instance_whose_time_is_over_says_so_in_words_and_by_its_code() -> None:

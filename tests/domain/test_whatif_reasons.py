@@ -69,13 +69,15 @@ def test_a_timer_of_the_new_definition_is_named_as_the_reason() -> None:
 
 
 def test_a_signal_that_the_new_definition_refuses_or_takes_otherwise() -> None:
-    run = Run(define(NOTED)).start().signal("note", {"a": 1}).serve()
+    run = Run(define(NOTED)).start().signal("note", {"a": 1}, id="the first of two").serve()
     verdict = judged(run, NOTED, SAGA)
     assert ways(verdict) == (
         "signal note is taken",
         None,
-        "the new definition refuses the signal note: Definition 'test' declares no signal 'note'"
-         " and no step waits for it.",
+        (
+            "the new definition refuses the signal note: Definition 'test' declares no signal 'note'"
+            " and no step waits for it."
+        ),
     )
     assert (verdict.execution, verdict.step, verdict.ends) == ("@instance", None, "succeeded")
     assert ways(judged(run, NOTED, NOTED.replace("{set:", "{do: cancel, set:"))) == (
@@ -145,8 +147,10 @@ steps:
     assert ways(judged(run, was, was.replace('"$.input.n == 1", next: b}, {next: b}', other))) == (
         "a#1 goes on to b",
         "a#1 goes on to c",
-        "`$.input.n == 2` and `$.input.long == 1` do not hold ($.input.n = 1, $.input.long = absent);"
-         " recorded: `$.input.n == 1` held",
+        (
+            "`$.input.n == 2` and `$.input.long == 1` do not hold ($.input.n = 1, $.input.long = absent);"
+            " recorded: `$.input.n == 1` held"
+        ),
     )
     one = '"$.input.n == 2", next: b}, {next: c}'
     assert ways(judged(run, was, was.replace('"$.input.n == 1", next: b}, {next: b}', one)))[2] == (
@@ -205,13 +209,12 @@ steps:
 """
 
 
-@pytest.mark.parametrize(
-    ("goes", "ends"),
-    [("completes", "succeeded"), ("is lost", "succeeded"), ("fails", "succeeded"), ("is refused", "failed")],
-)
-def test_what_became_of_an_attempt_is_served_where_it_is_made_earlier(goes: str, ends: str) -> None:
-    run = Run(define(IN_TURN)).start().complete("a").later("1m")
-    run.claim("b")
+def turned(goes: str, was: str, *, first: bool) -> Run:
+    """`b` comes before `a`, or after it; `goes` is what becomes of it."""
+    run = Run(define(was)).start()
+    if not first:
+        run.complete("a")
+    run.later("1m").claim("b")
     run.later("1m")
     match goes:
         case "is lost":
@@ -222,7 +225,20 @@ def test_what_became_of_an_attempt_is_served_where_it_is_made_earlier(goes: str,
             run.fail("b", StepError(type="CardError", message="no", retryable=False))
         case _:
             run.complete("b")
-    verdict = judged(run, IN_TURN, TURNED, later=timedelta(hours=1))
+    return run.later("1m").serve()
+
+
+BECOMES = [
+    ("completes", "succeeded"),
+    ("is lost", "succeeded"),
+    ("fails", "succeeded"),
+    ("is refused", "failed"),
+]
+
+
+@pytest.mark.parametrize(("goes", "ends"), BECOMES)
+def test_what_became_of_an_attempt_is_served_where_it_is_made_earlier(goes: str, ends: str) -> None:
+    verdict = judged(turned(goes, IN_TURN, first=False), IN_TURN, TURNED, later=timedelta(hours=1))
     assert verdict == Verdict(
         went="diverged",
         ends=ends,
@@ -234,6 +250,27 @@ def test_what_became_of_an_attempt_is_served_where_it_is_made_earlier(goes: str,
         now="b#1 is handed out (worker:w/b)",
         why="this is what follows after the start in the new definition",
     )
+
+
+@pytest.mark.parametrize(("goes", "ends"), BECOMES)
+def test_what_became_of_an_attempt_is_served_where_it_is_made_later(goes: str, ends: str) -> None:
+    run = turned(goes, TURNED, first=True)
+    verdict = judged(run, TURNED, IN_TURN, later=timedelta(hours=1))
+    unasked = goes == "is refused"
+    assert (verdict.went, verdict.ends, verdict.recorded_end) == (
+        "needsResult" if unasked else "diverged",
+        None if unasked else ends,
+        ends,
+    )
+    assert verdict.missing == ([Missing(execution="a#1", action="worker:w/a", attempt=1)] if unasked else [])
+
+
+def test_what_was_refused_is_refused_where_it_is_made_later() -> None:
+    waits = "steps:\n  - {id: nap, type: wait, for: 10m, next: b}\n" + TURNED.removeprefix("\nsteps:\n")
+    run = turned("is refused", TURNED, first=True)
+    verdict = judged(run, TURNED, waits, later=timedelta(hours=1))
+    assert (verdict.went, verdict.ends, verdict.recorded_end) == ("diverged", "failed", "failed")
+    assert (verdict.missing, verdict.now) == ([], "nap#1 waits for time")
 
 
 def test_a_history_that_begins_with_a_consequence_is_refused_at_its_version() -> None:

@@ -114,7 +114,7 @@ def plan(
         return Plan(obstacles=obstacles)
     positions = {name: steps.get(step_of(open), step_of(open)) for name, open in state.open.items()}
     for name, open in state.open.items():
-        obstacles += _of_execution(state, name, open, source, target, positions)
+        obstacles += _of_execution(name, open, source, target, positions)
     obstacles += _of_blocks(state, positions, target)
     undos: dict[str, str] = {}
     for name, step, before, child in _undoable(state):
@@ -161,7 +161,6 @@ def _of_instance(
 
 
 def _of_execution(
-    state: State,
     name: str,
     open: Execution,
     source: Program,

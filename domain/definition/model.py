@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
 from domain.definition.fields import (
     MAX_STEPS,
@@ -24,8 +24,6 @@ from domain.definition.fields import (
     Version,
 )
 from domain.steps import AnyStep
-
-Text = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
 class DeadlineAnchor(Model):

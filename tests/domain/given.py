@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -35,7 +34,6 @@ ID = "0-018f"
 E = TypeVar("E", bound=Event)
 
 
-@cache
 def define(text: str, version: str = "1") -> Program:
     """The program of a definition in YAML; `name` may be left out."""
     lines = text if "\nname:" in f"\n{text}" else f"name: test\n{text}"

@@ -9,7 +9,7 @@ import pytest
 from domain import commands as c
 from domain.errors import MigrationRefusedError
 from domain.events import StepScheduled
-from domain.migration import plan
+from domain.migration import Obstacle, plan
 from domain.moves import Migrated
 from domain.owed import Await, Invoke, Wake
 from domain.state import Attempted, Running
@@ -260,6 +260,130 @@ def test_a_history_with_migrations_is_decided_again_version_by_version() -> None
 
 
 # What stands in the way -----------------------------------------------------------------
+
+
+def obstacles(run: Run, to: str, from_version: str | None = None, **steps: str) -> list[Obstacle]:
+    return plan(run.state, run.program, define(to, "2"), steps, from_version=from_version).obstacles
+
+
+def test_every_obstacle_says_what_and_where() -> None:
+    run = at_ship()
+    assert obstacles(run, OTHER, file="bill") == [
+        Obstacle(
+            code="step-vanished",
+            execution="ship#1",
+            step="ship",
+            message="ship#1 is open, and version 2 has no step 'ship'",
+        )
+    ]
+    assert obstacles(run, OTHER, ship="tell")[0] == Obstacle(
+        code="other-type",
+        execution="ship#1",
+        step="tell",
+        message="ship#1 is a task, and 'tell' is a wait in version 2",
+    )
+    assert obstacles(run, OTHER, "0", ship="send") == [
+        Obstacle(code="other-version", message="it is at version 1, and the mapping is made for 0")
+    ]
+    assert obstacles(run, OTHER, "1", ship="send") == []
+    assert obstacles(run, OTHER, ship="send", shop="send", file="bull") == [
+        Obstacle(code="unknown-step", step="shop", message="version 1 has no step 'shop' to map"),
+        Obstacle(code="unknown-step", step="bull", message="version 2 has no step 'bull' to map 'file' to"),
+    ]
+    gone = OTHER.replace(", compensateWith: free", "").replace("id: free", "id: other")
+    assert obstacles(run, gone, ship="send") == [
+        Obstacle(
+            code="undo-vanished",
+            execution="reserve#1",
+            step="release",
+            message="reserve#1 is undone by 'release',"
+            " and version 2 has neither that nor another undo of 'reserve'",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("workflow", "definition: invoice"),
+        ("wait", "signal: go"),
+        ("parallel", "branches: {one: [{id: a, type: wait, signal: go}]}"),
+        ("map", "items: [1], steps: [{id: a, type: wait, signal: go}]"),
+    ],
+)
+def test_a_step_that_is_now_a_task_is_named_as_what_it_was(kind: str, fields: str) -> None:
+    run = Run(define(f"steps: [{{id: c, type: {kind}, {fields}}}]")).start()
+    (first, *_) = obstacles(run, "steps: [{id: c, type: task, action: worker:w/c}]")
+    assert first.message == f"c#1 is a {kind}, and 'c' is a task in version 2"
+
+
+def test_every_obstacle_of_the_whole_instance_says_why() -> None:
+    run = at_ship()
+    run.ask(c.CancelInstance, **WHO)
+    assert obstacles(run, ORDER) == [Obstacle(code="compensating", message="it is undoing what it did")]
+    run.complete("release")
+    assert obstacles(run, ORDER) == [Obstacle(code="ended", message="it has ended as completed")]
+    due = "deadlines: {soon: {after: start, within: 1h, reach: {step: file}}}\n"
+    assert obstacles(Run(define(ORDER.replace("steps:", f"{due}steps:"))).start(), ORDER) == [
+        Obstacle(
+            code="deadline-vanished",
+            message="its deadline 'soon' runs, and version 2 has none of that name",
+        )
+    ]
+    strict = ORDER.replace("steps:", "inputSchema: {required: [id]}\nsteps:")
+    (found,) = obstacles(Run(define(ORDER)).start(start_at=at("1h")), strict)
+    assert (found.code, found.message.startswith("its input does not match the schema of 'order'")) == (
+        "input",
+        True,
+    )
+
+
+def test_a_wait_says_for_what_it_waits_and_would() -> None:
+    run = at_ship().complete("ship")
+    for now, would in (("signal: reply", "signal 'reply'"), ("for: 1h", "the time")):
+        assert obstacles(run, OTHER.replace("signal: answer", now)) == [
+            Obstacle(
+                code="other-signal",
+                execution="tell#1",
+                step="tell",
+                message=f"tell#1 waits for signal 'answer', and 'tell' would for {would}",
+            )
+        ]
+
+
+def test_an_open_scope_says_in_what_it_is_another_one() -> None:
+    run = Run(define(BOTH)).start()
+    branches, place = obstacles(run, BOTH.replace("two:", "three:"))
+    assert branches == Obstacle(
+        code="other-branches",
+        execution="both#1",
+        step="both",
+        message="both#1 has branches ['one', 'two'], and 'both' has ['one', 'three']",
+    )
+    assert place == Obstacle(
+        code="other-place",
+        execution="both.b#1",
+        step="b",
+        message="both.b#1 is in 'two' of 'both', and 'b' is in 'three' of 'both'",
+    )
+    (join,) = obstacles(run, BOTH.replace("join: 2", "join: any"))
+    assert join == Obstacle(
+        code="other-join",
+        execution="both#1",
+        step="both",
+        message="both#1 joins 2, and 'both' joins any",
+    )
+    other, same = obstacles(run, BOTH, a="b")
+    assert other.message == "both.a#1 is in 'one' of 'both', and 'b' is in 'two' of 'both'"
+    assert same == Obstacle(
+        code="same-place",
+        execution="both.b#1",
+        step="b",
+        message="both.a#1 and both.b#1 would both stand in 'two' of 'both'",
+    )
+    outside = "steps: [{id: a, type: task, action: worker:w/a}, {id: both, type: wait, for: 1h}]"
+    messages = [one.message for one in obstacles(run, outside)]
+    assert "both.a#1 is in 'one' of 'both', and 'a' is in no scope" in messages
 
 
 def test_a_step_that_is_not_there_any_more() -> None:

@@ -63,5 +63,69 @@ def test_what_could_take_for_ever_is_refused_at_once(schema: dict[str, Any]) -> 
     assert time.perf_counter() - began < 1
 
 
+HERE = {"$ref": "#/$defs/n"}
+
+
+def again(schema: dict[str, Any]) -> str | None:
+    """The problem of a schema that the part `n` refers to itself in."""
+    return SchemaWork({"$defs": {"n": schema}, **HERE}).problem()
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        {word: HERE}
+        for word in (
+            "items",
+            "additionalItems",
+            "unevaluatedItems",
+            "contains",
+            "additionalProperties",
+            "unevaluatedProperties",
+            "propertyNames",
+        )
+    ]
+    + [
+        {"items": [HERE]},
+        {"prefixItems": [HERE]},
+        {"patternProperties": {"x": HERE}},
+        {"properties": {"a": HERE}},
+    ],
+    ids=str,
+)
+def test_what_is_asked_twice_of_what_is_inside_is_asked_for_ever(inside: dict[str, Any]) -> None:
+    twice = "it may look at one value more than 1000 times, as its parts lead on to each other"
+    assert again(inside) is None
+    for word in ("allOf", "anyOf", "oneOf"):
+        assert again({word: [inside, inside]}) == twice
+    for word in ("dependentSchemas", "dependencies"):
+        assert again({word: {"a": inside, "b": inside}}) == twice
+    for word in ("not", "if", "then", "else"):
+        assert again({word: inside, **inside}) == twice
+
+
+def test_a_property_is_asked_what_holds_for_it_and_what_holds_for_any() -> None:
+    assert "1000 times" in (again({"properties": {"a": HERE}, "additionalProperties": HERE}) or "")
+    assert again({"properties": {"a": HERE, "b": HERE}}) is None
+
+
+def test_a_part_is_found_by_its_place_and_by_its_name() -> None:
+    def refers_to(reference: str) -> str | None:
+        parts = {
+            "a/b": {},
+            "c~d": {"$id": "c.json"},
+            "l": [{"$anchor": "first"}],
+            "m": {"$dynamicAnchor": "x"},
+        }
+        return SchemaWork({"$defs": parts, "$ref": reference}).problem()
+
+    for known in ("a~1b", "a%2Fb", "c~0d", "l/0"):
+        assert refers_to(f"#/$defs/{known}") is None
+    for known in ("c.json", "#first", "#x"):
+        assert refers_to(known) is None
+    for unknown in ("#/$defs/l/1", "#/$defs/l/x", "#/$defs/z", "#/a/b", "d.json", "#last"):
+        assert refers_to(unknown) == f"it refers to {unknown!r}; refer to a part of it as `#/…`"
+
+
 def test_a_reference_that_is_not_understood_is_refused() -> None:
     assert "'item.json'" in (SchemaWork({"$id": "here.json", "$ref": "item.json"}).problem() or "")

@@ -233,15 +233,15 @@ def test_a_command_that_enters_or_writes_too_much_is_refused_with_its_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     many = "steps: [{id: m, type: map, items: $.input, steps: [{id: STEP}]}]"
-    monkeypatch.setattr("domain.turn.MAX_ENTRIES_IN_ALL", 10)
+    monkeypatch.setattr("domain.bounds.MAX_ENTRIES_IN_ALL", 10)
     assert Run(many.replace("STEP", "s, type: succeed")).start([0] * 9).state.outcome == "succeeded"
     run = Run(many.replace("STEP", "s, type: succeed")).start([0] * 10)
     assert run.state.error is not None
     assert run.state.error.message == (
         "the number of steps that one command enters is 11, more than the limit of 10 steps."
     )
-    monkeypatch.setattr("domain.turn.MAX_ENTRIES_IN_ALL", 1_000)
-    monkeypatch.setattr("domain.turn.MAX_COMMAND_BYTES", 100_000)
+    monkeypatch.setattr("domain.bounds.MAX_ENTRIES_IN_ALL", 1_000)
+    monkeypatch.setattr("domain.bounds.MAX_COMMAND_BYTES", 100_000)
     run = Run(many.replace("STEP", "t, type: task, action: http:shop/t")).start(["x" * 9] * 400)
     assert run.state.error is not None
     assert run.state.error.message.startswith("what one command writes is ")

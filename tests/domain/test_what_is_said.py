@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from domain import commands as c
@@ -135,7 +137,7 @@ def test_the_data_of_what_has_ended_and_reserved_names_cannot_be_changed() -> No
 @pytest.mark.parametrize("act", [c.RetryStep, c.SkipStep, c.ResolveStep, c.FailStuckStep])
 def test_only_what_waits_for_a_person_can_be_acted_upon(act: type[c.Command]) -> None:
     run = Run("steps:\n" + tasks("a")).start()
-    more = {"output": {}} if act is c.ResolveStep else {}
+    more: dict[str, Any] = {"output": {}} if act is c.ResolveStep else {}
     refusal = run.refuses(UnknownExecutionError, act, execution="a#1", actor="ann", reason="go", **more)
     assert refusal.details == {
         "instance_id": ID,

@@ -187,9 +187,8 @@ async def while_connected(
         return wanted.result()
     finally:
         gone.cancel()
-        if not wanted.done():
-            wanted.cancel()
-            await asyncio.wait([wanted])
+        wanted.cancel()
+        await asyncio.gather(wanted, gone, return_exceptions=True)
 
 
 async def in_chunks(

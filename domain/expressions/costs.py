@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from domain.errors import ExpressionError
 from domain.expressions.parsing import parse_logical, queries_in
 from domain.expressions.paths import Key, root_getter
 from domain.expressions.queries import keys_of, stem_of
@@ -22,27 +23,36 @@ class Look(NamedTuple):
 
 
 def looks_of(condition: str) -> list[Look]:
-    """One for each of its queries that may select several values. Raises ExpressionError."""
-    expression, _ = parse_logical(condition)
+    """One for each of its queries that may select several values. Compiling it is what refuses a bad one."""
+    try:
+        expression, _ = parse_logical(condition)
+    except ExpressionError:
+        return []
     operators = 1 + sum(map(condition.count, ("&&", "||", "?", ",")))
     ranging = [query.query for query in queries_in(expression) if keys_of(query.query) is None]
     return [Look(stem_of(query), operators) for query in ranging]
 
 
-def conditions_in(written: Any) -> Iterator[str]:
-    """The conditions of transitions, and of the templates' `$if`, in a step as plain JSON; not of steps inside it."""
+def conditions_in(step: dict[str, Any]) -> Iterator[str]:
+    """Of a step as plain JSON: those of its transitions, and of `$if` in its templates; not of steps inside it."""
+    ways = step.get("next")
+    for way in ways if isinstance(ways, list) else ():
+        if way.get("condition") is not None:
+            yield way["condition"]
+    yield from _asked_by_templates([value for name, value in step.items() if name != "next"])
+
+
+def _asked_by_templates(written: Any) -> Iterator[str]:
     if isinstance(written, list):
         for one in written:
             if not (isinstance(one, dict) and {"id", "type"} <= one.keys()):
-                yield from conditions_in(one)
-    elif isinstance(written, dict):
-        match written:
-            case {"next": _, "condition": str(condition)}:
-                yield condition
-            case {"$if": [str(condition), *_]}:
+                yield from _asked_by_templates(one)
+    elif isinstance(written, dict) and list(written) != ["$literal"]:
+        match list(written.items()):
+            case [("$if", [str(condition), *_])]:
                 yield condition
         for one in written.values():
-            yield from conditions_in(one)
+            yield from _asked_by_templates(one)
 
 
 def values_below(data: dict[str, Any], stem: tuple[Key, ...]) -> int:

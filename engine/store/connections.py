@@ -41,6 +41,7 @@ UNAVAILABLE = {"0A000", "25006", "25P03", "25P04", "55P03"}
 
 SESSION: dict[str, str] = {
     "timezone": "UTC",
+    "client_encoding": "UTF8",  # as columns are encoded
     "default_transaction_isolation": "read committed",  # so that what follows the lock sees who had it before
     "lock_timeout": LOCK_TIMEOUT,
     "statement_timeout": STATEMENT_TIMEOUT,

@@ -63,8 +63,10 @@ class BatchRecorder(PostgresApplicationRecorder):
             positions = connection.cursor(row_factory=scalar_row, binary=True)
             try:
                 self._insert_events(positions, stored_events, **kwargs)
-            except psycopg.OperationalError as error:
-                if error.diag.severity_nonlocalized != "ERROR":
+            except psycopg.Error as error:
+                severity = error.diag.severity_nonlocalized
+                unheard = severity is None and isinstance(error, psycopg.OperationalError)
+                if unheard or severity in ("FATAL", "PANIC"):
                     raise CommitUnknownError from error
                 raise
             if connection.warnings:  # "… has already committed locally, but might not have been replicated …"

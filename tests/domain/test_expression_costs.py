@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from domain.expressions.costs import Look, conditions_in, looks_of, values_below
+from tests.domain.given import Run
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,18 @@ def test_conditions_are_found_in_transitions_and_templates_but_not_in_steps_insi
         "steps": [{"id": "s", "type": "decision", "next": [{"next": "z", "condition": "$.not"}]}],
     }
     assert list(conditions_in(step)) == ["$.a", "$.b", "$.c"]
+
+
+def test_what_only_looks_like_a_condition_is_none() -> None:
+    step: dict[str, Any] = {
+        "input": {"next": "ship", "condition": "new", "why": {"$literal": {"$if": ["who knows?", 1, 2]}}},
+        "next": "ship",
+    }
+    assert list(conditions_in(step)) == []
+    assert looks_of("who knows?") == []
+    given = "input: {next: ship, condition: new, v: {$literal: {$if: ['who knows?', 1, 2]}}}"
+    run = Run(f"steps: [{{id: a, type: task, action: 'http:shop/a', {given}}}]").start({})
+    assert run.input == {"next": "ship", "condition": "new", "v": {"$if": ["who knows?", 1, 2]}}
 
 
 def test_values_are_counted_below_a_place() -> None:

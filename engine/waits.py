@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Protocol
+from typing import Any
 
 from engine.ports import Clock
-
-
-class Sleeps(Protocol):
-    async def sleep(self, seconds: float) -> None: ...
 
 
 async def within(clock: Clock, seconds: float, wanted: asyncio.Future[Any] | asyncio.Event) -> None:
@@ -24,7 +20,7 @@ async def within(clock: Clock, seconds: float, wanted: asyncio.Future[Any] | asy
         waiting.cancel()
 
 
-async def by_sleeping(clock: Sleeps, wanted: asyncio.Future[Any], seconds: float) -> None:
+async def by_sleeping(clock: Clock, wanted: asyncio.Future[Any], seconds: float) -> None:
     """How a clock waits that rules over its own time: whoever lets it pass wakes who sleeps."""
     nap = asyncio.ensure_future(clock.sleep(seconds))
     try:

@@ -220,7 +220,12 @@ class Worker:
 
     @property
     def _has_work(self) -> bool:
-        return bool(self._jobs or self._results or self._unanswered)
+        return bool(self._jobs or self._undelivered)
+
+    @property
+    def _undelivered(self) -> int:
+        """Results that no server has answered for."""
+        return len(self._results) + self._unanswered
 
     def _take(self) -> list[Result]:
         """The oldest of what is to be sent, as much as one request may carry."""
@@ -292,11 +297,7 @@ class Worker:
         await asyncio.sleep(seconds)
 
     async def _drain(self) -> None:
-        log.info(
-            "stopping: %d activities and %d results in hand",
-            len(self._jobs),
-            len(self._results) + self._unanswered,
-        )
+        log.info("stopping: %d activities and %d results in hand", len(self._jobs), self._undelivered)
         try:
             async with asyncio.timeout(self._grace_s):
                 await self._until(lambda: not self._has_work)
@@ -306,11 +307,7 @@ class Worker:
     async def _abandon(self) -> None:
         """Give up what is left: its leases are lost with the session, and other workers try again."""
         if self._has_work:
-            log.error(
-                "giving up %d activities and %d results",
-                len(self._jobs),
-                len(self._results) + self._unanswered,
-            )
+            log.error("giving up %d activities and %d results", len(self._jobs), self._undelivered)
         running = dict(self._jobs)
         for job, task in running.items():
             job.stop(WORKER_STOPS)

@@ -1,9 +1,9 @@
 """The expression language of definitions: RFC 9535 compiled to closures, without code and without loops.
 
 `compile_condition` for decisions, `compile_value` for inputs, outputs and timeouts; what they refer to is in
-`references.py`, for verification. Start reading at `conditions.py` and `values.py`; beneath them stand
-`parsing.py`, `queries.py`, `comparisons.py`, `patterns.py` and `paths.py`. Nothing here knows a step, a clock
-or a store.
+`references.py`, for verification, and what they look through in `costs.py`. Start reading at `conditions.py` and
+`values.py`; beneath them stand `parsing.py`, `queries.py`, `comparisons.py`, `patterns.py` and `paths.py`. Nothing here
+knows a clock or a store.
 """
 
 from __future__ import annotations

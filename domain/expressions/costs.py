@@ -1,7 +1,7 @@
 """What conditions look through: the lists and objects that their queries range over.
 
 What one condition may cost is bounded when it is compiled, but a map may ask it for each of its items, in one command:
-`domain/turn.py` adds up. A query of one value (`$.a.b`) costs next to nothing, and is not counted.
+`domain/bounds.py` adds up. A query of one value (`$.a.b`) costs next to nothing, and is not counted.
 """
 
 from __future__ import annotations
@@ -13,6 +13,10 @@ from domain.errors import ExpressionError
 from domain.expressions.parsing import parse_logical, queries_in
 from domain.expressions.paths import Key, root_getter
 from domain.expressions.queries import keys_of, stem_of
+from domain.expressions.values import function_of
+
+NO_TEMPLATES = ("next", "steps", "branches")
+"""Fields of a step: its transitions, and the steps inside it."""
 
 
 class Look(NamedTuple):
@@ -39,20 +43,19 @@ def conditions_in(step: dict[str, Any]) -> Iterator[str]:
     for way in ways if isinstance(ways, list) else ():
         if way.get("condition") is not None:
             yield way["condition"]
-    yield from _asked_by_templates([value for name, value in step.items() if name != "next"])
+    yield from _of_template({name: value for name, value in step.items() if name not in NO_TEMPLATES})
 
 
-def _asked_by_templates(written: Any) -> Iterator[str]:
-    if isinstance(written, list):
-        for one in written:
-            if not (isinstance(one, dict) and {"id", "type"} <= one.keys()):
-                yield from _asked_by_templates(one)
-    elif isinstance(written, dict) and list(written) != ["$literal"]:
-        match list(written.items()):
-            case [("$if", [str(condition), *_])]:
-                yield condition
-        for one in written.values():
-            yield from _asked_by_templates(one)
+def _of_template(template: Any) -> Iterator[str]:
+    name = function_of(template)
+    if name == "$literal":
+        return
+    if name == "$if":
+        condition, *template = template[name]
+        yield condition
+    if isinstance(template, dict | list):
+        for item in template.values() if isinstance(template, dict) else template:
+            yield from _of_template(item)
 
 
 def values_below(data: dict[str, Any], stem: tuple[Key, ...]) -> int:

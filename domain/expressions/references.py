@@ -15,14 +15,12 @@ from jsonpath_rfc9535.filter_expressions import (
     PrefixExpression,
     RelativeFilterQuery,
 )
-from jsonpath_rfc9535.query import JSONPathQuery
-from jsonpath_rfc9535.segments import JSONPathRecursiveDescentSegment
-from jsonpath_rfc9535.selectors import IndexSelector, NameSelector
 from msgspec import Struct
 
 from domain.expressions.conditions import check_condition
 from domain.expressions.parsing import filters_in, parse_logical, queries_in
 from domain.expressions.paths import Key
+from domain.expressions.queries import stem_of
 from domain.expressions.values import function_of, is_path, parse_path
 
 
@@ -85,21 +83,6 @@ def _of_logical(expression: Expression) -> Iterator[Reference]:
 
 def _of_query(query: FilterQuery, *, tested: bool) -> Iterator[Reference]:
     if not isinstance(query, RelativeFilterQuery):
-        yield Reference(_prefix(query.query), optional=tested, tested=tested)
+        yield Reference(stem_of(query.query), optional=tested, tested=tested)
     for expression in filters_in(query.query):
         yield from _of_logical(expression)
-
-
-def _prefix(query: JSONPathQuery) -> tuple[Key, ...]:
-    keys: list[Key] = []
-    for segment in query.segments:
-        if isinstance(segment, JSONPathRecursiveDescentSegment) or len(segment.selectors) != 1:
-            break
-        match segment.selectors[0]:
-            case NameSelector(name=name):
-                keys.append(name)
-            case IndexSelector(index=index):
-                keys.append(index)
-            case _:
-                break
-    return tuple(keys)

@@ -7,6 +7,7 @@ each element after its size, -1 for null. Next: `recorder.py`, which sends them.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -25,7 +26,7 @@ _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-class Column:
+class Column(ABC):
     """Values of one column, in the order of the rows. Its subclasses are types of PostgreSQL."""
 
     __slots__ = ("values",)
@@ -35,8 +36,9 @@ class Column:
     def __init__(self, values: Iterable[Any]) -> None:
         self.values = list(values)
 
+    @abstractmethod
     def body(self) -> bytes:
-        raise NotImplementedError
+        """The elements, one after the other."""
 
     def binary(self) -> bytes:
         if not self.values:
@@ -49,8 +51,9 @@ class _Sized(Column):
 
     __slots__ = ()
 
+    @abstractmethod
     def elements(self) -> Iterable[bytes | None]:
-        raise NotImplementedError
+        """Each without its size."""
 
     def body(self) -> bytes:
         parts: list[bytes] = []

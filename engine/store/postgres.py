@@ -38,7 +38,7 @@ from engine.ports import (
 from engine.store import on_loop
 from engine.store.admission import admit, refuse_unstorable
 from engine.store.connections import Connections
-from engine.store.recorder import EventLog, columns_of
+from engine.store.recorder import EventLog
 from engine.store.statements import SQL
 
 READERS = 4  # threads, and so connections, for everything but appends
@@ -145,7 +145,7 @@ class PostgresStore:
         return await self._ask("streams", parameters, scalar_row)
 
     async def save_snapshots(self, snapshots: Iterable[Snapshot]) -> None:
-        columns = columns_of(map(astuple, sorted(snapshots, key=lambda snapshot: snapshot.stream)))
+        columns = _columns_of(map(astuple, sorted(snapshots, key=lambda snapshot: snapshot.stream)))
         if columns:
             await self._tell("save_snapshots", columns)
 
@@ -166,7 +166,7 @@ class PostgresStore:
         self, queues: Sequence[str], now: datetime, limit: int, exclude: Sequence[Key] = ()
     ) -> list[OwedRow]:
         refuse_unstorable(queues)
-        instances, keys = columns_of(exclude) or ([], [])
+        instances, keys = _columns_of(exclude) or ([], [])
         parameters = {"queues": list(set(queues)), "now": now, "limit": limit}
         return await self._ask(
             "claimable", parameters | {"instances": instances, "keys": keys}, kwargs_row(OwedRow)
@@ -202,7 +202,7 @@ class PostgresStore:
         if not by_id:
             return
         refuse_unstorable(text for session in by_id.values() for text in (session.id, session.worker))
-        ids, workers, expiries = columns_of(astuple(by_id[each]) for each in sorted(by_id))
+        ids, workers, expiries = _columns_of(astuple(by_id[each]) for each in sorted(by_id))
         await self._tell(
             "renew", {"ids": ids, "workers": workers, "expiries": expiries, "oldest": min(expiries)}
         )
@@ -283,3 +283,8 @@ def _conflict(error: IntegrityError, batch: Batch) -> TenutoError:
         case _:
             raise error
     return VersionConflictError(streams=sorted(streams or {e.stream for e in batch.events}))
+
+
+def _columns_of(rows: Iterable[Sequence[Any]]) -> list[list[Any]]:
+    """What `unnest` takes; none at all when there are no rows."""
+    return [list(column) for column in zip(*rows, strict=True)]

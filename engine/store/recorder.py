@@ -9,7 +9,7 @@ been a success. Knows nothing of asyncio or of which conflict matters to whom. N
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -176,8 +176,3 @@ def _columns(prefix: str, kind: type[Struct], rows: Sequence[Struct]) -> dict[st
         f"{prefix}_{name}": TYPES.get(name, Texts)(column)
         for name, column in zip(kind.__struct_fields__, values, strict=False)
     }
-
-
-def columns_of(rows: Iterable[Sequence[Any]]) -> list[list[Any]]:
-    """What `unnest` takes; none at all when there are no rows."""
-    return [list(column) for column in zip(*rows, strict=True)]

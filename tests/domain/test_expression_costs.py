@@ -54,3 +54,8 @@ def test_values_are_counted_below_a_place() -> None:
     assert values_below(data, ("a", 0, "y")) == 3
     assert values_below(data, ()) == 8
     assert values_below(data, ("gone",)) == 1
+
+
+def test_an_object_of_a_template_is_no_step_though_it_has_an_id_and_a_type() -> None:
+    lines = [{"id": 1, "type": "gift", "wrapped": {"$if": ["$.gifts[?@.id == 1]", True, False]}}]
+    assert list(conditions_in({"id": "a", "type": "task", "input": lines})) == ["$.gifts[?@.id == 1]"]

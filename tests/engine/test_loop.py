@@ -15,7 +15,7 @@ from engine.loop import MAX_INBOX
 from engine.messages import Answer, Envelope, PollAnswer, StartRequest
 from engine.ports import Batch, Recorded, StoreUnavailableError
 from engine.pressure import MANY
-from tests.engine.world import ONE, SAGA, World, done
+from tests.engine.world import ONE, SAGA, World, done, when_open
 
 HAPPY = [
     "InstanceStarted",
@@ -68,11 +68,7 @@ async def test_nothing_leaves_before_its_append_returns() -> None:
         first = await world.start("one")
         [task] = await world.tasks("w")
         gate = asyncio.Event()
-
-        async def wait(_: Batch) -> None:
-            await gate.wait()
-
-        world.faults.after = wait
+        world.faults.after = when_open(gate)
         wants = [
             world.start("one"),
             world.complete(task),
@@ -100,11 +96,7 @@ async def test_reads_never_show_what_is_decided_but_not_stored() -> None:
         await world.deploy(ONE)
         first = await world.start("one")
         gate = asyncio.Event()
-
-        async def wait(_: Batch) -> None:
-            await gate.wait()
-
-        world.faults.before = wait
+        world.faults.before = when_open(gate)
         change = asyncio.ensure_future(world.change(first.instance_id, a=1))
         await world.settle()
         assert "a" not in (await world.state(first.instance_id)).data
@@ -134,11 +126,7 @@ async def test_who_asks_for_an_instance_in_the_batch_that_starts_it_does_not_kee
     async with World() as world:
         await world.deploy(ONE)
         gate = asyncio.Event()
-
-        async def wait(_: Batch) -> None:
-            await gate.wait()
-
-        world.faults.before = wait
+        world.faults.before = when_open(gate)
         another = asyncio.ensure_future(world.start("one"))
         await world.settle()
         id = world.engine.new_instance_id()
@@ -212,11 +200,7 @@ async def test_a_stopped_engine_answers_everybody() -> None:
         polling = world.polling("w")
         await world.settle()
         gate = asyncio.Event()
-
-        async def wait(_: Batch) -> None:
-            await gate.wait()
-
-        world.faults.before = wait
+        world.faults.before = when_open(gate)
         stored = asyncio.ensure_future(world.start("one"))
         await world.settle()
         waiting = asyncio.ensure_future(world.start("one"))

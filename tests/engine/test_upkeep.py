@@ -11,7 +11,7 @@ from engine.messages import Answer
 from engine.ports import Batch, Recorded
 from engine.sessions import ENGINE_PREFIX
 from engine.upkeep import TIMERS_AT_ONCE
-from tests.engine.world import NOON, ONE, World, failures
+from tests.engine.world import NOON, ONE, World, failures, when_open
 
 RETRIED = """
 name: retried
@@ -102,11 +102,7 @@ async def test_a_worker_that_waits_is_alive_to_every_server_when_its_task_comes(
         polling = world.polling("w", session="idle", wait=60)
         await world.pass_time(30)
         gate = asyncio.Event()
-
-        async def stored_but_not_answered(_: Batch) -> None:
-            await gate.wait()
-
-        world.faults.after = stored_but_not_answered
+        world.faults.after = when_open(gate)  # It is stored, and not answered.
         starting = asyncio.ensure_future(world.start("one"))
         await world.settle()
         await other.engine._upkeep.end_lost_leases()

@@ -131,6 +131,15 @@ class Faults:
             raise StoreUnavailableError(problem="a test took it away")
 
 
+def when_open(gate: asyncio.Event) -> Callable[[Batch], Awaitable[None]]:
+    """For `Faults.before` and `after`: appends stand still until then."""
+
+    async def wait(_: Batch) -> None:
+        await gate.wait()
+
+    return wait
+
+
 class World:
     """One engine. Give the `faults` of another world, and there are two on one store."""
 
